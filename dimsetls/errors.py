@@ -1,0 +1,99 @@
+"""The exceptions of dimsetls. The first sentence of each docstring is what it means to its reader.
+
+::
+
+    DimsetlsError
+    ├── ConfigurationError          an operator's mistake: bad option, key, certificate, policy
+    ├── LocalProtocolError          an embedder's mistake: a call the state does not permit
+    ├── RemoteProtocolError         the peer broke PS3.8 or PS3.7; carries its wire reason
+    ├── AssociationError
+    │   ├── AssociationRejected     the peer answered A-ASSOCIATE-RJ
+    │   ├── AssociationAborted      A-ABORT from the peer's user
+    │   ├── ProviderAborted         A-P-ABORT: protocol, transport or TLS ended the association
+    │   └── AssociationReleased     the association ended in order, before the operation did
+    └── ServiceError                a status that is to be answered instead of Success
+"""
+
+from __future__ import annotations
+
+from .codes import REJECT_REASONS, ProviderReason, RejectResult
+
+
+class DimsetlsError(Exception):
+    """Base of everything dimsetls raises on purpose."""
+
+
+class ConfigurationError(DimsetlsError):
+    """The configuration cannot be used; the message says what was found and what is expected.
+
+    `problems` holds one sentence each; all of one run are reported together.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class LocalProtocolError(DimsetlsError):
+    """The call is not permitted in the present state of the association (empty cell of PS3.8 Table 9-10)."""
+
+
+class RemoteProtocolError(DimsetlsError):
+    """The peer sent something that PS3.8 or PS3.7 does not allow.
+
+    `reason` is the provider reason that the A-ABORT carries (PS3.8 Table 9-26), fixed by the line that raises.
+    """
+
+    def __init__(self, sentence: str, reason: ProviderReason = ProviderReason.INVALID_PDU_PARAMETER_VALUE) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class AssociationError(DimsetlsError):
+    """The association does not exist, or no longer does."""
+
+
+class AssociationRejected(AssociationError):
+    """The peer rejected the association (A-ASSOCIATE-RJ, PS3.8 Table 9-21)."""
+
+    def __init__(self, result: int, source: int, reason: int) -> None:
+        self.result, self.source, self.reason = result, source, reason
+        kinds: dict[int, str] = {RejectResult.REJECTED_PERMANENT: "permanent", RejectResult.REJECTED_TRANSIENT: "transient"}
+        super().__init__(
+            f"the peer rejected the association ({kinds.get(result, 'reserved result')}): "
+            f"{REJECT_REASONS.get((source, reason), 'reserved reason')} "
+            f"(result {result}, source {source}, reason {reason})"
+        )
+
+
+class AssociationAborted(AssociationError):
+    """The peer's user aborted the association (A-ABORT, source service-user)."""
+
+
+class ProviderAborted(AssociationError):
+    """The association was ended by a provider (A-P-ABORT): protocol error, lost transport or failed TLS.
+
+    `reason` is a value of PS3.8 Table 9-26 or, from 0x100 up, a local one of :mod:`dimsetls.tls.faults`;
+    `detail` is one sentence for the operator.
+    """
+
+    def __init__(self, reason: int, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class AssociationReleased(AssociationError):
+    """The association was released before the operation was complete."""
+
+
+class ServiceError(DimsetlsError):
+    """Raised by a handler: answer `status` (PS3.7 Annex C, PS3.4) and, in Error Comment, `comment`.
+
+    The comment goes to the peer, cut to 64 characters: no patient data, no secrets.
+    """
+
+    def __init__(self, status: int, comment: str = "") -> None:
+        super().__init__(comment or f"status {status:04X}H")
+        self.status = status
+        self.comment = comment

@@ -1,0 +1,33 @@
+"""UIDs that the engine itself names, what a valid UID is, and who we are on the wire."""
+
+from __future__ import annotations
+
+import re
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""DICOM Application Context Name (PS3.7 A.2.1)."""
+
+VERIFICATION = "1.2.840.10008.1.1"
+"""Verification SOP Class (PS3.4 A.4)."""
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+ROOT = "2.25.185548626555563819323720191976028037159"
+"""Our own root, derived from a random UUID (PS3.5 B.2)."""
+
+IMPLEMENTATION_CLASS_UID = ROOT + ".1"
+"""Implementation Class UID in association negotiation and file meta (PS3.7 D.3.3.2)."""
+
+IMPLEMENTATION_VERSION_NAME = "DIMSETLS_0.1"
+"""Implementation Version Name, 1 to 16 characters (PS3.7 D.3.3.2.3)."""
+
+_COMPONENT = r"(?:0|[1-9][0-9]*)"
+_UID = re.compile(rf"{_COMPONENT}(?:\.{_COMPONENT})*\Z", re.ASCII)
+
+
+def is_valid_uid(text: str) -> bool:
+    """Whether `text` is a UID as PS3.5 §9.1 has it: 1 to 64 characters, digits and dots, no leading zeros."""
+    return 0 < len(text) <= 64 and _UID.match(text) is not None
