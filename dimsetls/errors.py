@@ -58,7 +58,7 @@ class AssociationRejected(AssociationError):
 
     def __init__(self, result: int, source: int, reason: int) -> None:
         self.result, self.source, self.reason = result, source, reason
-        kinds: dict[int, str] = {RejectResult.REJECTED_PERMANENT: "permanent", RejectResult.REJECTED_TRANSIENT: "transient"}
+        kinds = {int(RejectResult.REJECTED_PERMANENT): "permanent", int(RejectResult.REJECTED_TRANSIENT): "transient"}
         super().__init__(
             f"the peer rejected the association ({kinds.get(result, 'reserved result')}): "
             f"{REJECT_REASONS.get((source, reason), 'reserved reason')} "
