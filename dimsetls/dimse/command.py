@@ -1,0 +1,110 @@
+"""The command set: group 0000 in Implicit VR Little Endian, whatever the context's transfer syntax (PS3.7 §6.3.1)."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+from ..errors import RemoteProtocolError
+
+MAXIMUM_LENGTH = 64 * 1024
+"""The longest command set we take, in bytes; real ones have a few hundred."""
+
+
+class Element(IntEnum):
+    """Element numbers of group 0000 (PS3.7 Table E.1-1)."""
+
+    COMMAND_GROUP_LENGTH = 0x0000
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    OFFENDING_ELEMENT = 0x0901
+    ERROR_COMMENT = 0x0902
+    ERROR_ID = 0x0903
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ATTRIBUTE_IDENTIFIER_LIST = 0x1005
+    ACTION_TYPE_ID = 0x1008
+    NUMBER_OF_REMAINING_SUBOPERATIONS = 0x1020
+    NUMBER_OF_COMPLETED_SUBOPERATIONS = 0x1021
+    NUMBER_OF_FAILED_SUBOPERATIONS = 0x1022
+    NUMBER_OF_WARNING_SUBOPERATIONS = 0x1023
+    MOVE_ORIGINATOR_AE_TITLE = 0x1030
+    MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
+
+
+NO_DATA_SET = 0x0101
+"""Command Data Set Type of a message without data set; any other value says that one follows."""
+DATA_SET_FOLLOWS = 0x0001
+
+Value = int | str | tuple[int, ...]
+CommandSet = dict[int, Value]
+"""Element number to value: numbers, text without its padding, or (group << 16 | element) tuples for AT."""
+
+_UID = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
+_TEXT = frozenset({0x0600, 0x0902, 0x1030})
+_TAGS = frozenset({0x0901, 0x1005})
+_KNOWN = frozenset(map(int, Element))
+_HEADER = struct.Struct("<HHI")
+
+
+def read_command(data: bytes | bytearray) -> CommandSet:
+    """The elements of a complete command set; retired and unknown ones are left out.
+
+    A missing or wrong group length is forgiven (PS3.7 §6.3.1 does not rest on it); elements out of order, twice,
+    of another group or with a length that lies are not.
+    """
+    command: CommandSet = {}
+    at, end, previous = 0, len(data), -1
+    while at < end:
+        if end - at < 8:
+            raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")
+        group, element, length = _HEADER.unpack_from(data, at)
+        at += 8
+        if group != 0 or element <= previous:
+            raise RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
+        if length > end - at or length & 1:
+            raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {end - at} bytes left")
+        if element in _KNOWN and length:  # an empty element says as much as an absent one
+            command[element] = _read_value(element, bytes(data[at : at + length]))
+        at, previous = at + length, element
+    return command
+
+
+def _read_value(element: int, value: bytes) -> Value:
+    if element in _UID or element in _TEXT:
+        return value.decode("latin-1").strip("\0 ")
+    if element in _TAGS:
+        if len(value) % 4:
+            raise RemoteProtocolError(f"command element (0000,{element:04X}) of {len(value)} bytes is no list of tags")
+        numbers = struct.unpack(f"<{len(value) // 2}H", value)
+        return tuple(group << 16 | low for group, low in zip(numbers[::2], numbers[1::2], strict=True))
+    expected = 4 if element == Element.COMMAND_GROUP_LENGTH else 2
+    if len(value) != expected:
+        raise RemoteProtocolError(f"command element (0000,{element:04X}) has {len(value)} bytes, not {expected}")
+    return int.from_bytes(value, "little")
+
+
+def write_command(command: CommandSet) -> bytes:
+    """The command set with its group length, elements ascending."""
+    body = b"".join(_write_element(element, command[element]) for element in sorted(command) if element)
+    return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _write_element(element: int, value: Value) -> bytes:
+    if isinstance(value, int):
+        encoded = value.to_bytes(2, "little")
+    elif isinstance(value, tuple):
+        encoded = b"".join(struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in value)
+    else:
+        encoded = value.encode("ascii", "replace")
+        if len(encoded) & 1:
+            encoded += b"\0" if element in _UID else b" "
+    return _HEADER.pack(0, element, len(encoded)) + encoded
