@@ -26,7 +26,8 @@ class FragmentReceiver(Protocol):
     """Takes the PDVs of an established association as they arrive (P-DATA indication, PS3.8 §7.6).
 
     A fragment comes as `begin_fragment`, any number of pieces to the function that it returned, `end_fragment`.
-    Pieces are only valid during the call. Both may raise `RemoteProtocolError`, which ends the association.
+    Pieces are only valid during the call. Each of the three may raise `RemoteProtocolError`, which ends the
+    association, or call the provider; once the association is over, none of them is called again.
     """
 
     def begin_fragment(self, context_id: int, control: int, length: int) -> Callable[[Piece], object]: ...
@@ -50,7 +51,6 @@ _READS_BODY = frozenset({Action.AE_3, Action.AE_4, Action.AE_6, Action.AA_3})
 _PDU_HEADER = struct.Struct(">BxI").unpack_from
 _PDV_HEADER = struct.Struct(">IBB").unpack_from
 _BOTH_HEADERS = struct.Struct(">BxIIBB").unpack_from
-_NOTHING: list[Effect] = []
 
 
 def _discard(piece: Piece) -> None:
@@ -65,7 +65,7 @@ class UpperLayerProvider:
     """
 
     __slots__ = (
-        "_body_type", "_fragment_left", "_held", "_is_requestor", "_limits", "_lost", "_need", "_pdu_left", "_piece",
+        "_fragment_left", "_held", "_is_requestor", "_limits", "_lost", "_need", "_pdu_left", "_piece",
         "_takes_data", "error", "pdus_received", "receiver", "state", "trace",
     )  # fmt: skip
 
@@ -84,7 +84,6 @@ class UpperLayerProvider:
         # bytes; P-DATA is never held: `_pdu_left` and `_fragment_left` count what is still to come.
         self._held = bytearray()
         self._need = 0
-        self._body_type = 0  # of a PDU whose body is to be skipped or collected
         self._pdu_left = 0
         self._fragment_left = 0
         self._piece: Callable[[Piece], object] = _discard
@@ -97,6 +96,7 @@ class UpperLayerProvider:
 
     def transport_confirmed(self, request: AssociateRQ) -> list[Effect]:
         """The transport connection that we asked for is open: send the request."""
+        self._announce(request)
         return self._occur(Event.TRANSPORT_CONFIRMATION, pdu=request)
 
     def transport_indication(self) -> list[Effect]:
@@ -105,6 +105,7 @@ class UpperLayerProvider:
 
     def associate_accept(self, answer: AssociateAC) -> list[Effect]:
         """A-ASSOCIATE response (accept)."""
+        self._announce(answer)
         return self._occur(Event.ASSOCIATE_RESPONSE_ACCEPT, pdu=answer)
 
     def associate_reject(self, answer: AssociateRJ) -> list[Effect]:
@@ -131,7 +132,7 @@ class UpperLayerProvider:
     def abort_request(self) -> list[Effect]:
         """A-ABORT request. Where the association is over already, nothing is left to abort."""
         if (Event.ABORT_REQUEST, self.state) not in TRANSITIONS:
-            return _NOTHING
+            return []
         return self._occur(Event.ABORT_REQUEST)
 
     def artim_expired(self) -> list[Effect]:
@@ -142,7 +143,7 @@ class UpperLayerProvider:
         """The transport connection is gone, whoever closed it; `reason` and `detail` go into the A-P-ABORT."""
         self._lost = True
         if self.state is State.STA1:  # closed by ourselves, as the table asked
-            return _NOTHING
+            return []
         return self._occur(Event.TRANSPORT_CLOSED, reason=reason, detail=detail)
 
     @property
@@ -158,38 +159,42 @@ class UpperLayerProvider:
         Returns after the first PDU that causes effects; perform them, then call again with `b""` until nothing
         comes. So a fragment never overtakes an indication.
         """
-        # The hot path: all of `data` lies inside one fragment. Two comparisons and one call for each TLS record.
-        left = self._fragment_left
-        if left > len(data):
-            self._fragment_left = left - len(data)
-            self._piece(data)
-            return _NOTHING
-        if self._lost:
-            return _NOTHING
-        if self._held:
-            self._held += data
-            if len(self._held) < self._need:
-                return _NOTHING
-            data = bytes(self._held)
-            self._held.clear()
         try:
+            # The hot path: all of `data` lies inside one fragment. One comparison and one call for each TLS record.
+            if (left := self._fragment_left) > len(data):
+                self._fragment_left = left - len(data)
+                self._piece(data)
+                return []
+            if self._lost:
+                return []
+            if self._held:
+                self._held += data
+                if len(self._held) < self._need:
+                    return []
+                data = bytes(self._held)
+                self._held.clear()
             return self._frame(data)
         except RemoteProtocolError as error:
+            if self._lost:  # the receiver complains of an association that it has ended itself
+                return []
             return self._violated(Event.INVALID_PDU, error)
 
     def _frame(self, data: bytes) -> list[Effect]:
         view = memoryview(data)
         at, end = 0, len(data)
-        while True:
+        while at < end and not self._lost:
             if left := self._fragment_left:
                 taken = min(left, end - at)
                 self._fragment_left = left - taken
                 self._piece(view[at : at + taken])
                 at += taken
-                if self._fragment_left:
-                    return _NOTHING
+                if taken < left:
+                    return []
                 self._end_fragment()
             elif self._pdu_left:  # between two PDVs of a P-DATA-TF
+                if not self._takes_data:  # the association ended inside it: its rest goes nowhere
+                    self._fragment_left, self._pdu_left = self._pdu_left, 0
+                    continue
                 if end - at < 6:
                     return self._hold(view[at:], 6)
                 length, context_id, control = _PDV_HEADER(view, at)
@@ -203,8 +208,6 @@ class UpperLayerProvider:
                 self.pdus_received += 1
                 self._begin_fragment(pdu_length, length, context_id, control)
             else:
-                if at == end or self._lost:
-                    return _NOTHING
                 judge_type(view[at])
                 if end - at < 6:
                     return self._hold(view[at:], 6)
@@ -237,28 +240,35 @@ class UpperLayerProvider:
                     if at < end and not self._lost:
                         self._hold(view[at:], 0)
                     return effects
+        return []
 
     def _hold(self, rest: memoryview, need: int) -> list[Effect]:
         self._held += rest
         self._need = need
-        return _NOTHING
+        return []
 
     def _begin_fragment(self, pdu_left: int, length: int, context_id: int, control: int) -> None:
-        if length < 2 or length > pdu_left - 4:
+        rest = pdu_left - 4 - length
+        if length < 2 or rest < 0 or 0 < rest < 6:
             raise RemoteProtocolError(f"a PDV claims {length} bytes, its PDU has {pdu_left - 4} left")
-        self._pdu_left = pdu_left - 4 - length
+        self._pdu_left = rest
         self._fragment_left = length - 2
-        if self._takes_data and self.receiver is not None:
-            self._piece = self.receiver.begin_fragment(context_id, control, length - 2)
+        if self.receiver is not None:
+            piece = self.receiver.begin_fragment(context_id, control, length - 2)
+            if self._takes_data:  # still
+                self._piece = piece
             if not self._fragment_left:
                 self._end_fragment()
-        else:
-            self._piece = _discard
 
     def _end_fragment(self) -> None:
         piece, self._piece = self._piece, _discard
-        if piece is not _discard and self._takes_data and self.receiver is not None:
+        if piece is not _discard and self.receiver is not None:
             self.receiver.end_fragment()
+
+    def _announce(self, pdu: AssociateRQ | AssociateAC) -> None:
+        """From here on the peer's P-DATA is judged by what this PDU says that we take (PS3.8 Annex D.1)."""
+        announced = pdu.user_information.maximum_length
+        self._limits = LengthLimits(announced or self._limits.p_data, self._limits.associate)
 
     # The table -----------------------------------------------------------------------------------------------
 
@@ -296,6 +306,8 @@ class UpperLayerProvider:
         effects, chosen = PERFORM[transition.action](occurrence)
         self.state = chosen or transition.next_states[0]
         self._takes_data = self.state in (State.STA6, State.STA7)
+        if not self._takes_data:
+            self._piece = _discard  # the association may have ended inside a fragment
         if self.state is State.STA1:
             self._lost = True
         if self.trace:

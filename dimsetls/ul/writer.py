@@ -29,6 +29,13 @@ _SINGLE_PDV_HEADER = struct.Struct(">BxIIBB").pack
 
 def write_pdu(pdu: PDU) -> bytes:
     """One PDU as it goes on the wire. A value that does not fit its field raises `LocalProtocolError`."""
+    try:
+        return _write(pdu)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise LocalProtocolError(f"a value of {type(pdu).__name__} does not fit its field: {error}") from error
+
+
+def _write(pdu: PDU) -> bytes:
     match pdu:
         case PDataTF():
             return _pdu(PDUType.P_DATA_TF, b"".join(map(_pdv, pdu.values)))

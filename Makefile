@@ -1,0 +1,43 @@
+# Two commands matter: `make serve` runs a node on this machine, `make test` proves that it works.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 2762
+
+.PHONY: serve test check debian clean
+
+serve: $(VENV)/.installed
+	@test -e var/dimsetls.ini || $(BIN)/dimsetls init var --port $(PORT)
+	@exec $(BIN)/twistd --nodaemon --pidfile=var/twistd.pid dimsetls --config var/dimsetls.ini
+
+test: $(VENV)/.tested debian check
+	$(BIN)/pytest $(PYTEST)
+
+check: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# What the tests need besides Python: DCMTK, as the peer that we did not write, and openssl.
+DEBIAN := dcmtk openssl
+debian:
+	@missing=""; for package in $(DEBIAN); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "The tests need Debian packages that are missing; run: sudo apt-get install$$missing" >&2; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,104 @@
+"""The command line: which work, which peers, how often; see ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .client import Kind
+from .measure import Measurement, Row, make_keys, measure
+from .peers import PEERS
+from .report import as_json, notes, table
+
+SMALL, HUGE = 524_288, 200_000_000  # a CT image; a long multi-frame object
+
+ROWS = (
+    Row("small", "many small: 1000 × 0.5 MB", Kind.STORE, count=1000, size=SMALL),
+    Row("huge", "few huge: 8 × 200 MB", Kind.STORE, count=8, size=HUGE),
+    Row("several", "4 associations at once, 200 × 0.5 MB each", Kind.STORE, associations=4, count=200, size=SMALL),
+    Row("associate", "associations, full handshake, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0),
+    Row("echo", "C-ECHO on one association", Kind.ECHO, seconds=2.0),
+    Row("storescu", "storescu as it comes: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True, nagle=True),
+    Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
+)
+
+
+def quick(row: Row) -> Row:
+    """The same kind of work, about a fifth of it."""
+    if row.kind is not Kind.STORE:
+        return replace(row, seconds=1.0)
+    count = row.count // 4 if row.size == HUGE else row.count // 5
+    return replace(row, count=count, title=row.title.replace(f"{row.count} ×", f"{count} ×"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; 0 if every run did its work, 1 if one failed, 2 if none could be made."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Our SCP and its peers on the same work.")
+    names = [row.name for row in ROWS]
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, metavar="N", help="how often every peer does every row (default 5)")
+    add("--quick", action="store_true", help="about a fifth of the work: to see that it runs, not to quote")
+    add("--peers", type=_names_of(PEERS), default=[*PEERS], metavar="A,B", help=f"of {', '.join(PEERS)} (default all)")
+    add("--rows", type=_names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
+    add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
+    add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running server is stopped
+    rows = [quick(row) if options.quick else row for row in ROWS if row.name in options.rows]
+
+    peers = []
+    for name in options.peers:
+        if reason := PEERS[name].missing():
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+        else:
+            peers.append(PEERS[name])
+    if not peers:
+        return 2
+
+    runs: list[Measurement] = []
+    parent = options.work or memory_folder(max(row.bytes + row.margin for row in rows))
+    work = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=parent))
+    try:
+        make_keys(work / "keys")
+        for number in range(options.rounds):
+            for row in rows:
+                # Neighbours in time are compared, and none is always the first.
+                for peer in peers if number % 2 == 0 else reversed(peers):
+                    runs.append(run := measure(peer, row, number, work))
+                    outcome = run.error or f"{run.rate:.4g}, {run.cpu:.2f} s CPU, {run.peak_rss / 1e6:.0f} MB"
+                    print(f"{number + 1}/{options.rounds} {row.name} {peer.name}: {outcome}", file=sys.stderr)
+    finally:
+        shutil.rmtree(work)
+    if options.json:
+        options.json.write_text(as_json(rows, peers, runs))
+    print(table(rows, peers, runs), "", *notes(peers, runs), sep="\n")
+    return 1 if any(run.error for run in runs) else 0
+
+
+def _names_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        if unknown := [name for name in text.split(",") if name not in known]:
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, but got {', '.join(unknown)}")
+        return text.split(",")
+
+    return names
+
+
+def memory_folder(size: int) -> Path | None:
+    """/dev/shm, so that no disk is measured, if `size` bytes and as many to be kept warm for them fit; else None."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        return None
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return folder if min(shutil.disk_usage(folder).free, available) > 2 * size else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

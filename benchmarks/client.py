@@ -1,0 +1,309 @@
+"""The load: one neutral requestor for every peer, with just enough PS3.8 and PS3.7 to store, echo and associate.
+
+It must never be the bottleneck, so the PDUs of an instance are laid out once in one buffer; for each C-STORE only
+the instance UID and the message ID are patched, and each PDU goes to OpenSSL in one write, as real senders do.
+It runs as its own process (``python -m benchmarks.client '{"kind": ...}'``) and prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+SUITE = "TLS_AES_256_GCM_SHA384"
+CALLED_AE = "BENCHMARK"
+IMPLEMENTATION = f"{ROOT}.2"
+MAXIMUM_LENGTH = 131066
+"""What the client announces and never exceeds itself: 131072 bytes on the wire, eight full TLS records."""
+TIMEOUT = 120.0
+ECHO_CONTEXT, STORE_CONTEXT = 1, 3
+COMMAND, DATA, LAST = 1, 0, 2  # message control header of a PDV (PS3.8 E.2)
+_BLOCK = 1_000_003  # the period of the pixel data: prime, so that no displaced fragment compares equal
+
+
+class Kind(StrEnum):
+    """What a load does on its associations."""
+
+    STORE = "store"  # C-STORE `count` instances on each association
+    ECHO = "echo"  # C-ECHO on each association for `seconds`
+    ASSOCIATE = "associate"  # TLS handshake, A-ASSOCIATE, C-ECHO and release, again and again for `seconds`
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One piece of work; `keys` is the folder of ca.pem, client.pem and client.key, `size` is in bytes."""
+
+    kind: Kind
+    port: int
+    keys: str
+    associations: int = 1
+    count: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+
+class PeerError(Exception):
+    """The peer did not do what it was asked."""
+
+
+# The instance that is stored
+
+def instance_uid(association: int, number: int) -> str:
+    """The SOP Instance UID of one instance; all have the same length, so that they can be patched in."""
+    return f"{IMPLEMENTATION}.{100 + association}.{1_000_000 + number}"
+
+
+def element(group: int, number: int, vr: str, value: bytes) -> bytes:
+    """One data element in Explicit VR Little Endian, short form (PS3.5 §7.1.2)."""
+    value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", group, number, vr.encode(), len(value)) + value
+
+
+def data_set(size: int, uid: str) -> bytearray:
+    """A CT image of `size` bytes in Explicit VR Little Endian."""
+    header = b"".join((
+        element(0x0008, 0x0008, "CS", b"ORIGINAL\\PRIMARY\\AXIAL"),
+        element(0x0008, 0x0016, "UI", CT_IMAGE_STORAGE.encode()),
+        element(0x0008, 0x0018, "UI", uid.encode()),
+        element(0x0008, 0x0020, "DA", b"20260101"),
+        element(0x0008, 0x0030, "TM", b"120000"),
+        element(0x0008, 0x0050, "SH", b"1"),
+        element(0x0008, 0x0060, "CS", b"CT"),
+        element(0x0010, 0x0010, "PN", b"LOAD^BENCHMARK"),
+        element(0x0010, 0x0020, "LO", b"BENCHMARK"),
+        element(0x0020, 0x000D, "UI", f"{IMPLEMENTATION}.1".encode()),
+        element(0x0020, 0x000E, "UI", f"{IMPLEMENTATION}.2".encode()),
+        element(0x0020, 0x0013, "IS", b"1"),
+        element(0x0028, 0x0002, "US", struct.pack("<H", 1)),
+        element(0x0028, 0x0004, "CS", b"MONOCHROME2"),
+        element(0x0028, 0x0010, "US", struct.pack("<H", 512)),
+        element(0x0028, 0x0011, "US", struct.pack("<H", 512)),
+        element(0x0028, 0x0100, "US", struct.pack("<H", 16)),
+        element(0x0028, 0x0101, "US", struct.pack("<H", 12)),
+        element(0x0028, 0x0102, "US", struct.pack("<H", 11)),
+        element(0x0028, 0x0103, "US", struct.pack("<H", 0)),
+    ))
+    pixels = (size - len(header) - 12) // 2 * 2
+    header += struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, pixels)
+    result = bytearray(len(header) + pixels)
+    result[:len(header)] = header
+    block = random.Random(pixels).randbytes(_BLOCK)
+    for start in range(len(header), len(result), _BLOCK):
+        result[start:start + _BLOCK] = block[:len(result) - start]
+    return result
+
+
+# PDUs and messages
+
+def item(kind: int, value: bytes) -> bytes:
+    """An item or sub-item of an A-ASSOCIATE PDU (PS3.8 §9.3.2)."""
+    return struct.pack(">BxH", kind, len(value)) + value
+
+
+def associate_rq() -> bytes:
+    """The A-ASSOCIATE-RQ that proposes Verification and CT Image Storage."""
+    contexts = b"".join(
+        item(0x20, struct.pack(">Bxxx", context) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
+        for context, abstract, transfer in (
+            (ECHO_CONTEXT, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),
+            (STORE_CONTEXT, CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN),
+        )
+    )
+    user = item(0x51, struct.pack(">I", MAXIMUM_LENGTH)) + item(0x52, IMPLEMENTATION.encode()) + item(0x55, b"LOAD")
+    body = struct.pack(">H2x16s16s32x", 1, CALLED_AE.ljust(16).encode(), b"LOAD".ljust(16))
+    body += item(0x10, APPLICATION_CONTEXT.encode()) + contexts + item(0x50, user)
+    return struct.pack(">BxI", 0x01, len(body)) + body
+
+
+def command(context: int, *elements: tuple[int, bytes]) -> bytes:
+    """A command set of `(element number, value)` as one P-DATA-TF PDU (PS3.7 §6.3.1, PS3.8 §9.3.5)."""
+    body = b"".join(struct.pack("<HHI", 0, number, len(value)) + value for number, value in elements)
+    body = struct.pack("<HHII", 0, 0, 4, len(body)) + body
+    return struct.pack(">BxIIBB", 0x04, len(body) + 6, len(body) + 2, context, COMMAND | LAST) + body
+
+
+def c_echo_rq() -> bytes:
+    """A C-ECHO-RQ (PS3.7 §9.3.5.1)."""
+    return command(ECHO_CONTEXT, (0x0002, VERIFICATION.encode() + b"\0"), (0x0100, b"\x30\0"), (0x0110, b"\1\0"),
+                   (0x0800, b"\x01\x01"))
+
+
+def c_store_rq(message_id: int, uid: str) -> bytes:
+    """A C-STORE-RQ (PS3.7 §9.3.1.1)."""
+    return command(STORE_CONTEXT, (0x0002, CT_IMAGE_STORAGE.encode() + b"\0" * (len(CT_IMAGE_STORAGE) % 2)),
+                   (0x0100, b"\1\0"), (0x0110, struct.pack("<H", message_id)), (0x0700, b"\0\0"), (0x0800, b"\0\0"),
+                   (0x1000, uid.encode() + b"\0" * (len(uid) % 2)))
+
+
+class Instance:
+    """The data set of one association's instances, laid out as P-DATA-TF PDUs of at most `maximum` bytes."""
+
+    def __init__(self, association: int, size: int, maximum: int) -> None:
+        self.association = association
+        uid = instance_uid(association, 0)
+        source = memoryview(data_set(size, uid))
+        payload = (maximum - 6) // 2 * 2  # a fragment has even length (PS3.8 E.1)
+        parts: list[bytes | memoryview] = []
+        for start in range(0, len(source), payload):
+            fragment = source[start:start + payload]
+            last = LAST if start + payload >= len(source) else 0
+            length = len(fragment)
+            parts += (struct.pack(">BxIIBB", 0x04, length + 6, length + 2, STORE_CONTEXT, DATA | last), fragment)
+        self.wire = bytearray().join(parts)
+        self.uid_at = self.wire.index(uid.encode())
+        view = memoryview(self.wire)
+        self.pdus = [view[start:start + payload + 12] for start in range(0, len(self.wire), payload + 12)]
+
+    def store(self, association: Association, number: int) -> None:
+        """Send the instance under its own UID and wait for Success."""
+        uid = instance_uid(self.association, number)
+        self.wire[self.uid_at:self.uid_at + len(uid)] = uid.encode()
+        message_id = 1 + number % 0xFFFF
+        association.send(c_store_rq(message_id, uid))
+        for pdu in self.pdus:
+            association.send(pdu)
+        association.expect_success(0x8001, message_id)
+
+
+class Association:
+    """One association over TLS 1.3, from the handshake to the release."""
+
+    def __init__(self, load: Load, context: ssl.SSLContext) -> None:
+        plain = socket.create_connection(("127.0.0.1", load.port), timeout=TIMEOUT)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.tls = context.wrap_socket(plain, server_hostname="localhost")
+        self.tls.settimeout(None)
+        self.send = self.tls.write
+        self.buffer = b""
+        cipher = self.tls.cipher()
+        if cipher is None or cipher[0] != SUITE:
+            raise PeerError(f"every peer is measured with {SUITE}, but this one negotiated {cipher}")
+        self.send(associate_rq())
+        self.maximum = min(self._maximum(self._pdu(0x02)) or MAXIMUM_LENGTH, MAXIMUM_LENGTH)
+
+    def echo(self) -> None:
+        """One C-ECHO round trip."""
+        self.send(_C_ECHO_RQ)
+        self.expect_success(0x8030, 1)
+
+    def release(self) -> None:
+        """A-RELEASE, then close_notify and close."""
+        self.send(struct.pack(">BxII", 0x05, 4, 0))
+        self._pdu(0x06)
+        self.tls.close()
+
+    def expect_success(self, field: int, message_id: int) -> None:
+        """Read one response and check that it answers `message_id` with Success."""
+        body = self._pdu(0x04)
+        found, at = {}, 6
+        while at < len(body):
+            number, length = struct.unpack_from("<2xHI", body, at)
+            at += 8 + length
+            if length == 2:
+                found[number] = int.from_bytes(body[at - 2:at], "little")
+        answer = found.get(0x0100), found.get(0x0120), found.get(0x0900)
+        if answer != (field, message_id, 0):
+            raise PeerError(f"expected command {field:#06x}, message {message_id}, status 0, but came {answer}")
+
+    def _pdu(self, kind: int) -> bytes:
+        """The body of the next PDU, which must be of type `kind`."""
+        while len(self.buffer) < 6 or len(self.buffer) < 6 + int.from_bytes(self.buffer[2:6]):
+            data = self.tls.recv(65536)
+            if not data:
+                raise PeerError(f"expected a PDU of type {kind}, but the peer closed the connection")
+            self.buffer += data
+        end = 6 + int.from_bytes(self.buffer[2:6])
+        found, body, self.buffer = self.buffer[0], self.buffer[6:end], self.buffer[end:]
+        if found != kind:
+            raise PeerError(f"expected a PDU of type {kind}, but came type {found} with {body[:4].hex()}")
+        return body
+
+    @staticmethod
+    def _maximum(accept: bytes) -> int:
+        """The maximum length that the A-ASSOCIATE-AC announces, after a check that both contexts are accepted."""
+        at, end, maximum = 68, len(accept), 0
+        while at < end:
+            kind, length = struct.unpack_from(">BxH", accept, at)
+            if kind == 0x21 and accept[at + 6] != 0:
+                raise PeerError(f"presentation context {accept[at + 4]} was refused with result {accept[at + 6]}")
+            if kind == 0x51:
+                (maximum,) = struct.unpack_from(">I", accept, at + 4)
+            at += 4 if kind == 0x50 else 4 + length  # into the user information, over everything else
+        return maximum
+
+
+_C_ECHO_RQ = c_echo_rq()
+
+
+# The three kinds of work
+
+def client_context(keys: Path) -> ssl.SSLContext:
+    """Mutual TLS 1.3 with P-256 for the key exchange, which every peer supports: no HelloRetryRequest for any."""
+    context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
+    context.load_cert_chain(keys / "client.pem", keys / "client.key")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_ecdh_curve("prime256v1")
+    return context
+
+
+def run(load: Load) -> dict[str, float]:
+    """Do the work; `seconds` runs from the moment all associations are open until the last one has its answer."""
+    context = client_context(Path(load.keys))
+    start = threading.Barrier(load.associations)
+
+    def work(number: int) -> tuple[float, float, int]:
+        if load.kind is Kind.ASSOCIATE:
+            start.wait(TIMEOUT)
+            return _repeat(lambda: _associate_once(load, context), load.seconds)
+        association = Association(load, context)
+        if load.kind is Kind.ECHO:
+            start.wait(TIMEOUT)
+            result = _repeat(association.echo, load.seconds)
+        else:
+            instance = Instance(number, load.size, association.maximum)
+            start.wait(TIMEOUT)
+            began = time.monotonic()
+            for index in range(load.count):
+                instance.store(association, index)
+            result = began, time.monotonic(), load.count
+        association.release()
+        return result
+
+    with ThreadPoolExecutor(load.associations) as pool:
+        results = list(pool.map(work, range(load.associations)))
+    seconds = max(ended for _, ended, _ in results) - min(began for began, _, _ in results)
+    operations = sum(done for _, _, done in results)
+    return {"seconds": seconds, "operations": operations, "bytes": operations * load.size}
+
+
+def _associate_once(load: Load, context: ssl.SSLContext) -> None:
+    association = Association(load, context)
+    association.echo()
+    association.release()
+
+
+def _repeat(once: Callable[[], None], seconds: float) -> tuple[float, float, int]:
+    began, done = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        once()
+        done += 1
+    return began, time.monotonic(), done
+
+
+if __name__ == "__main__":
+    request = json.loads(sys.argv[1])
+    print(json.dumps(run(Load(**{**request, "kind": Kind(request["kind"])}))))

@@ -1,0 +1,135 @@
+"""The SCPs that are compared: what each needs and how it is started. To add one, add it to PEERS."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from .client import CALLED_AE, MAXIMUM_LENGTH
+
+INSTALL = "pip install -e '.[test]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one server is to run: its port, its folders, and whether associations come several at once.
+
+    `keys` holds ca.pem, server.pem, server.key, client.pem and client.key; `scratch` is for the server's own files.
+    """
+
+    port: int
+    store: Path
+    scratch: Path
+    keys: Path
+    several: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One SCP; `missing` is a sentence where it cannot run here, else empty."""
+
+    name: str
+    version: Callable[[], str]
+    missing: Callable[[], str]
+    command: Callable[[Site], list[str]]
+
+
+def dcmtk(name: str) -> str:
+    """The path of a DCMTK program, or empty; pynetdicom's Python scripts of the same names are passed over."""
+    for folder in os.get_exec_path():
+        path = shutil.which(name, path=folder)
+        if path and Path(path).read_bytes()[:2] != b"#!":
+            return path
+    return ""
+
+
+def missing_dcmtk() -> str:
+    """Install DCMTK where that is possible, else say what to do."""
+    if dcmtk("storescp"):
+        return ""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        command = ["apt-get", "install", "--yes", "--no-install-recommends", "dcmtk"]
+        subprocess.run(command, stdout=sys.stderr, check=False)
+    return "" if dcmtk("storescp") else "DCMTK's storescp is not on the PATH: install the package dcmtk"
+
+
+def dcmtk_version() -> str:
+    """As the program prints it, for example "dcmtk: storescp v3.6.7 2022-04-22"."""
+    answer = subprocess.run([dcmtk("storescp"), "--version"], capture_output=True, text=True, check=True)
+    return answer.stdout.splitlines()[0].strip("$ ")
+
+
+def storescp(site: Site, *options: str) -> list[str]:
+    """DCMTK's storescp; like the other peers it takes every storage class and several associations at once."""
+    return [dcmtk("storescp"), "--quiet", "--max-pdu", str(MAXIMUM_LENGTH), *(["--fork"] if site.several else []),
+            *options, "--enable-tls", str(site.keys / "server.key"), str(site.keys / "server.pem"),
+            "--add-cert-file", str(site.keys / "ca.pem"), "--output-directory", str(site.store), str(site.port)]
+
+
+def pynetdicom(site: Site) -> list[str]:
+    """pynetdicom_scp.py in the running environment."""
+    script = Path(__file__).with_name("pynetdicom_scp.py")
+    return [sys.executable, str(script), str(site.port), str(site.store), str(site.keys), str(MAXIMUM_LENGTH)]
+
+
+def twistd() -> Path:
+    """twistd of the running environment."""
+    return Path(sys.executable).with_name("twistd")
+
+
+def missing_dimsetls() -> str:
+    """twistd and the service must be there."""
+    if not twistd().exists():
+        return f"there is no twistd beside {sys.executable}: {INSTALL}"
+    return "" if importlib.util.find_spec("dimsetls.node.service") else "this checkout has no dimsetls.node.service"
+
+
+INI = """\
+[listener benchmark]
+port = {port}
+tls = benchmark
+aes = {title}
+
+[tls benchmark]
+certificate = {keys}/server.pem
+private-key = {keys}/server.key
+trust-roots = {keys}/ca.pem
+
+[ae {title}]
+storage = benchmark
+maximum-length = {length}
+
+[storage benchmark]
+directory = {store}
+# The other peers do not wait for the disk either.
+fsync = none
+"""
+
+
+def dimsetls(site: Site) -> list[str]:
+    """Ours, with the defaults of every option that the work does not fix."""
+    ini = site.scratch / "dimsetls.ini"
+    ini.write_text(INI.format(port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH))
+    return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
+
+
+def missing_pynetdicom() -> str:
+    """pynetdicom must be installed."""
+    return "" if importlib.util.find_spec("pynetdicom") else f"pynetdicom is not installed: {INSTALL}"
+
+
+PEERS = {peer.name: peer for peer in (
+    Peer("storescp", dcmtk_version, missing_dcmtk, storescp),
+    Peer("storescp+B", dcmtk_version, missing_dcmtk, lambda site: storescp(site, "--bit-preserving")),
+    Peer("pynetdicom", lambda: version("pynetdicom"), missing_pynetdicom, pynetdicom),
+    Peer("dimsetls", lambda: version("dimsetls"), missing_dimsetls, dimsetls),
+)}
+REFERENCE = "storescp"
+"""The peer that ratios are taken to."""

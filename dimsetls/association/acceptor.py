@@ -1,0 +1,323 @@
+"""Accepting associations: who is let in, what is agreed, and what is told to observers (PS3.8 §7.1)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from ..codes import RejectResult, RejectSource
+from ..errors import AssociationAborted, AssociationError, AssociationReleased, ProviderAborted
+from ..tls.faults import TransportFault
+from ..tls.session import TLSSession
+from ..uids import APPLICATION_CONTEXT
+from ..ul.buffer import LengthLimits
+from ..ul.effects import (
+    AbortIndication,
+    AssociateIndication,
+    Indication,
+    ProviderAbortIndication,
+    ReleaseConfirmation,
+    ReleaseIndication,
+)
+from ..ul.negotiation import AcceptorPolicy, answer_request
+from ..ul.pdus import AssociateRJ, AssociateRQ
+from ..ul.provider import UpperLayerProvider
+from ..ul.writer import LARGEST_PDU_LENGTH
+from .events import (
+    AssociationEnded,
+    AssociationLog,
+    AssociationRefused,
+    AssociationStarted,
+    ConnectionFailed,
+    Event,
+    Parties,
+)
+from .limits import AssociationCount, Limits
+from .protocol import AssociationProtocol, Timeouts
+from .session import Association
+from .timers import Clock
+
+if TYPE_CHECKING:
+    from .interfaces import IAssociationObserver, IServiceProvider
+
+log = Logger(namespace="dimsetls.association")
+
+REJECT = {
+    "no reason": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 1),
+    "application context": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 2),
+    "calling AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 3),
+    "called AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 7),
+    "temporary congestion": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 1),
+    "local limit exceeded": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 2),
+}
+"""What is wrong with a request to the (result, source, reason) of its A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+Admits = Callable[[str, str], bool]
+
+
+def admit_anyone(calling_ae_title: str, address: str) -> bool:
+    """For an application entity without a list of peers."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationEntity:
+    """One AE of ours: its title, what it does, and whom it admits.
+
+    `admits(calling AE title, address without port)` says whether a peer may call at all.
+    """
+
+    ae_title: str
+    services: IServiceProvider
+    admits: Admits = admit_anyone
+    maximum_length: int = LARGEST_PDU_LENGTH
+    maximum_operations_invoked: int = 1
+
+
+class AcceptorFactory(Factory):
+    """Builds the acceptor's side of associations; give it to any stream server endpoint.
+
+    `entities` are the AEs to be reached here. The clock is the global reactor unless one is given.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        entities: ApplicationEntity | Iterable[ApplicationEntity],
+        *,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        associate_length: int = LengthLimits().associate,
+        observers: Iterable[IAssociationObserver] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if isinstance(entities, ApplicationEntity):
+            entities = (entities,)
+        self.entities: Mapping[str, ApplicationEntity] = {entity.ae_title: entity for entity in entities}
+        self.limits = limits or Limits()
+        self.timeouts = timeouts or Timeouts()
+        self.count = AssociationCount(self.limits)
+        self.draining = False
+        self._associate_length = associate_length
+        self._observers = [AssociationLog()] if observers is None else list(observers)
+        self._clock = clock
+        self._acceptors: dict[Acceptor, None] = {}  # an ordered set: the oldest comes first
+        self.pending: dict[Acceptor, None] = {}
+        """Those without an A-ASSOCIATE-RQ yet, oldest first."""
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> AssociationProtocol:
+        if self._clock is None:
+            from twisted.internet import reactor
+
+            self._clock = cast(Clock, reactor)
+        # The PDUs of the AEs here may be of different lengths; which AE is called is known only after the first one.
+        longest = max((entity.maximum_length for entity in self.entities.values()), default=LARGEST_PDU_LENGTH)
+        provider = UpperLayerProvider(is_requestor=False, limits=LengthLimits(longest, self._associate_length))
+        assert self._clock is not None
+        protocol = AssociationProtocol(provider, self.timeouts, self._clock)
+        protocol.factory = self
+        protocol.user = Acceptor(self, provider, protocol, self._clock)
+        return protocol
+
+    def tell(self, event: Event) -> None:
+        """Pass an event to every observer; one that fails does not hinder the others."""
+        for observer in self._observers:
+            try:
+                observer.observe(event)
+            except Exception:
+                log.failure("observer {observer!r} failed", observer=observer)
+
+    def opened(self, acceptor: Acceptor) -> None:
+        """A connection came. Where too many are pending, the oldest of them goes: a good peer is never the oldest."""
+        self._acceptors[acceptor] = self.pending[acceptor] = None
+        if len(self.pending) > self.limits.pending:
+            oldest = next(iter(self.pending))
+            del self.pending[oldest]
+            oldest.evict()
+
+    def closed(self, acceptor: Acceptor) -> None:
+        self.pending.pop(acceptor, None)
+        self._acceptors.pop(acceptor, None)
+        if self._drained is not None and not self._acceptors:
+            self._drained.callback(None)
+            self._drained = None
+
+    def drain(self) -> Deferred[None]:
+        """Take no further association; fires when the last connection is closed. Those without one are cut now."""
+        self.draining = True
+        drained: Deferred[None] = Deferred()
+        for acceptor in list(self.pending):
+            acceptor.evict()
+        if self._acceptors:
+            self._drained = drained
+        else:
+            drained.callback(None)
+        return drained
+
+    def abort_all(self, sentence: str) -> None:
+        """A-ABORT to every association that still runs."""
+        for acceptor in list(self._acceptors):
+            acceptor.shut_down(sentence)
+
+
+class Acceptor:
+    """The user of one association on the acceptor's side (see `AssociationUser`)."""
+
+    def __init__(
+        self, factory: AcceptorFactory, provider: UpperLayerProvider, protocol: AssociationProtocol, clock: Clock
+    ) -> None:
+        self._factory = factory
+        self._provider = provider
+        self._protocol = protocol
+        self._clock = clock
+        self._parties = Parties(secrets.token_hex(4), "")
+        self._association: Association | None = None
+        self._started = 0.0
+        self._told = False  # that this connection came to nothing
+        self._outcome: tuple[str, str, int | None] | None = None
+
+    # From the protocol -----------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        self._parties = replace(self._parties, peer=self._protocol.peer)
+        self._factory.opened(self)
+
+    def secured(self, session: TLSSession | None) -> None:
+        self._parties = replace(self._parties, peer=self._protocol.peer, tls=session)
+        self._protocol.transport_indication()
+
+    def indicated(self, indication: Indication) -> None:
+        match indication:
+            case AssociateIndication(request):
+                self._judge(request)
+            case ReleaseIndication():
+                self._protocol.release_response()
+                self._end("released", AssociationReleased("the peer released the association"))
+            case AbortIndication():
+                self._end("aborted", AssociationAborted("the peer aborted the association"))
+            case ProviderAbortIndication(reason, detail):
+                self._end("provider-aborted", ProviderAborted(reason, detail), reason)
+            case ReleaseConfirmation():
+                pass  # the acceptor never asks for release (PS3.7 Annex A.5)
+
+    def expired(self, sentence: str) -> None:
+        if self._association is None:
+            self._refused(sentence)
+        else:
+            self._end("expired", AssociationError(sentence))
+
+    def closed(self, fault: TransportFault) -> None:
+        self._factory.closed(self)
+        association = self._association
+        if association is None:
+            if not self._told:
+                self._close_without_association(fault)
+            return
+        parties = self._parties
+        self._factory.count.remove(self._protocol.peer_host, parties.calling_ae_title)
+        association.end(AssociationError("the association is over"))
+        outcome, detail, reason = self._outcome or ("aborted", str(association.ended), None)
+        seconds = self._clock.seconds() - self._started
+        self._factory.tell(AssociationEnded(
+            parties, outcome, detail, reason, association.operations, association.failures,
+            association.instances, association.octets, seconds,
+        ))  # fmt: skip
+
+    def busy(self) -> bool:
+        return self._association is not None and self._association.busy
+
+    # From the factory ------------------------------------------------------------------------------------------
+
+    def evict(self) -> None:
+        """Make room: this connection has asked for nothing for longer than any other."""
+        self._protocol.drop(TransportFault.named("pending-limit"))
+
+    def shut_down(self, sentence: str) -> None:
+        self._end("aborted", AssociationError(sentence))
+        self._protocol.abort()
+
+    # What happens ----------------------------------------------------------------------------------------------
+
+    def _judge(self, request: AssociateRQ) -> None:
+        """Cheap checks first, in the order of what a stranger should learn least from."""
+        self._factory.pending.pop(self, None)
+        self._parties = parties = replace(
+            self._parties, calling_ae_title=request.calling_ae_title, called_ae_title=request.called_ae_title
+        )
+        address = self._protocol.peer_host
+        entity = self._factory.entities.get(request.called_ae_title)
+        if request.application_context != APPLICATION_CONTEXT:
+            sentence = f"application context {request.application_context} came, {APPLICATION_CONTEXT} is expected"
+            self._reject("application context", sentence)
+        elif entity is None:
+            ours = ", ".join(self._factory.entities)
+            self._reject("called AE title", f"{request.called_ae_title!r} was called; AE titles here are {ours}")
+        elif not is_ae_title(request.calling_ae_title):
+            self._reject("calling AE title", f"{request.calling_ae_title!r} is not an AE title (PS3.5 §6.2)")
+        elif not entity.admits(request.calling_ae_title, address):
+            sentence = f"{request.calling_ae_title!r} at {address} is not among the peers of {entity.ae_title}"
+            self._reject("calling AE title", sentence)
+        elif 0 < request.user_information.maximum_length < 8:
+            length = request.user_information.maximum_length
+            self._reject("no reason", f"the peer takes P-DATA of {length} bytes, which leaves no room for data")
+        elif self._factory.draining:
+            self._reject("temporary congestion", "the service is shutting down")
+        elif refusal := self._factory.count.refusal(address, parties.calling_ae_title):
+            self._reject("local limit exceeded", refusal)
+        else:
+            self._accept(request, entity)
+
+    def _accept(self, request: AssociateRQ, entity: ApplicationEntity) -> None:
+        services = entity.services
+        policy = AcceptorPolicy(
+            services.support, services.extended, entity.maximum_length, entity.maximum_operations_invoked
+        )
+        answer, agreement = answer_request(request, policy)
+        association = Association(self._protocol, self._parties, agreement, services=services, is_requestor=False)
+        self._association = association
+        self._provider.receiver = association.receiver
+        self._factory.count.add(self._protocol.peer_host, self._parties.calling_ae_title)
+        self._started = self._clock.seconds()
+        peer = request.user_information
+        self._factory.tell(AssociationStarted(
+            self._parties, len(agreement.contexts), len(request.presentation_contexts),
+            peer.implementation_version_name or peer.implementation_class_uid,
+        ))  # fmt: skip
+        self._protocol.accept(answer)
+
+    def _reject(self, what: str, sentence: str) -> None:
+        result, source, reason = REJECT[what]
+        self._refused(sentence, result, source, reason)
+        self._protocol.reject(AssociateRJ(result, source, reason))
+
+    def _refused(
+        self, sentence: str, result: int | None = None, source: int | None = None, reason: int | None = None
+    ) -> None:
+        self._told = True
+        self._factory.tell(AssociationRefused(self._parties, sentence, result, source, reason))
+
+    def _close_without_association(self, fault: TransportFault) -> None:
+        if violation := self._protocol.violation:
+            self._refused(violation)
+        else:
+            self._factory.tell(ConnectionFailed(self._parties, fault))
+
+    def _end(self, outcome: str, error: AssociationError, reason: int | None = None) -> None:
+        """The first cause counts; what follows from it does not."""
+        if self._association is not None and self._outcome is None:
+            self._outcome = (outcome, "" if outcome == "released" else str(error), reason)
+            self._association.end(error)
+
+
+def is_ae_title(title: str) -> bool:
+    """Whether this is an AE title: 1 to 16 characters of ISO 646 without backslash and control (PS3.5 §6.2)."""
+    return 1 <= len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title

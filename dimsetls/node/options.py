@@ -1,0 +1,210 @@
+"""The language of the INI file as data: every section and option, its type, default and meaning.
+
+Nothing else knows an option's name, default or text: the configuration, the sample file and the file that
+`dimsetls init` writes all come from here. `python -m dimsetls.node.options` prints the sample, etc/dimsetls.ini.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..services.layout import BY_SERIES
+from . import values
+from .values import Reference, ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `default` is written as in the file; None: it must be given; empty: it may be left out."""
+
+    name: str
+    type: ValueType | Reference
+    default: str | None
+    doc: str
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SectionKind:
+    """One kind of section; `named` is the type of NAME, or None where there is one such section without a name."""
+
+    kind: str
+    named: ValueType | None
+    doc: str
+    options: tuple[Option, ...]
+
+
+NODE = SectionKind("node", None, "The process as a whole.", (
+    Option("log-format", values.choice(["text", "json"]), "text",
+           "How the log is written: lines of text, or one JSON object a line."),
+    Option("log-level", values.choice(["debug", "info", "warn", "error", "critical"]), "info",
+           "The least serious message that is logged."),
+    Option("drain-timeout", values.duration("0s", "1h"), "30s",
+           "On SIGTERM no association is accepted any more; those that run may finish for this long and are then "
+           "aborted."),
+))
+
+LISTENER = SectionKind("listener", values.NAME, "A place where associations are accepted, always over TLS.", (
+    Option("port", values.PORT, "2762",
+           "TCP port. 2762 is registered as dicom-tls; 0 takes any free port."),
+    Option("interface", values.ADDRESS, "127.0.0.1",
+           "Address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 every IPv4 address, :: every address."),
+    Option("endpoint", values.ENDPOINT, "",
+           "In place of port, interface and backlog: the transport below TLS, for a socket from systemd, a UNIX "
+           "socket, or a proxy in front that speaks the PROXY protocol (haproxy:tcp:2762).",
+           "systemd:domain=INET:index=0"),
+    Option("backlog", values.integer(1, 65535), "1024",
+           "Connections that the system holds ready until they are accepted."),
+    Option("tls", Reference("tls"), None, "How connections are secured.", "secure"),
+    Option("aes", Reference("ae", many=True), None,
+           "The application entities that are reached here, by AE title.", "DIMSETLS"),
+    Option("limits", Reference("limits"), "",
+           "What limits hold here; without this option the defaults of a [limits] section.", "normal"),
+))
+
+TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of PS3.15 and the keys.", (
+    Option("profile", values.PROFILE, "bcp195-rfc9325",
+           "The TLS profile. bcp195-rfc9325 is PS3.15 B.12: TLS 1.2 and 1.3, forward secrecy and authenticated "
+           "encryption only."),
+    Option("certificate", values.PATH, None,
+           "The node's certificate as PEM, followed by the chain up to but without the root.", "pki/server.pem"),
+    Option("private-key", values.PATH, None,
+           "The key of the certificate as PEM, not encrypted, in a file that its owner alone may read (chmod 600).",
+           "pki/server.key"),
+    Option("trust-roots", values.PATH, "",
+           "The authorities that peers' certificates come from, as PEM. Needed unless client-certificate is none.",
+           "pki/ca.pem"),
+    Option("client-certificate", values.CLIENT_CERTIFICATE, "required",
+           "Whether a peer must show a certificate, may, or is not asked for one. One that is shown is verified."),
+    Option("development-certificates-outside-loopback",
+           values.choice({"refuse": False, "i understand the risk": True}), "refuse",
+           "The certificates of dimsetls init serve on loopback addresses alone: the key of their authority lies "
+           "beside them, and who has it can be any peer. Anywhere else they are refused, unless the risk is accepted "
+           "in words."),
+))
+
+AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is its AE title, letter by letter.", (
+    Option("services", values.list_of(values.choice(["verification", "storage"]), "verification, storage"),
+           "verification, storage",
+           "What it does for peers: answer C-ECHO (verification), keep what C-STORE sends (storage)."),
+    Option("storage", Reference("storage"), "", "Where instances go. Needed for the service storage.", "archive"),
+    Option("peers", Reference("peer", many=True, any_word="any"), "any",
+           "Who may call. Anyone else is rejected (calling AE title not recognized)."),
+    Option("transfer-syntaxes", values.TRANSFER_SYNTAXES, "all",
+           "Transfer syntaxes, the preferred one first: of those that a presentation context offers, the first in this "
+           "list is taken. all is every known one, Explicit VR Little Endian first, lossless before lossy."),
+    Option("unknown-sop-classes", values.choice({"refuse": False, "accept": True}), "refuse",
+           "Whether instances of private storage classes, or of classes newer than this program, are stored as well."),
+    Option("maximum-length", values.integer(4096, 16777216), "131066",
+           "The longest P-DATA PDU that peers may send, in bytes. The default fills whole TLS records."),
+    Option("maximum-operations-invoked", values.integer(1, 65535), "1",
+           "How many operations a peer may have outstanding at once, if it asks for more than one (asynchronous "
+           "operations window)."),
+))
+
+PEER = SectionKind("peer", values.NAME, "A remote application entity, for the option peers of an [ae].", (
+    Option("ae-title", values.AE_TITLE, None, "Its AE title.", "CT1"),
+    Option("addresses", values.list_of(values.NETWORK, "addresses or networks"), "",
+           "Where it calls from. Without this option the address is not looked at.", "10.1.2.3, fd00:1::/64"),
+))
+
+STORAGE = SectionKind("storage", values.NAME, "A directory where instances are kept as DICOM files.", (
+    Option("directory", values.PATH, None, "The directory. It must exist and be writable.", "store"),
+    Option("layout", values.LAYOUT, BY_SERIES, "Where in the directory an instance goes."),
+    Option("duplicates", values.DUPLICATES, "identical",
+           "When an instance comes a second time: identical keeps the first, and refuses the second if it differs; "
+           "replace takes the second; keep keeps the first and answers Success; refuse always refuses."),
+    Option("fsync", values.FSYNC, "full",
+           "full answers Success when the file has reached the disk and survives a loss of power; none leaves that to "
+           "the operating system."),
+))
+
+LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and how long it waits. "
+                     "A time counts from the start of its phase.", (
+    Option("associations", values.integer(1, 100000), "200",
+           "Associations at once. One more is rejected (local limit exceeded)."),
+    Option("associations-per-address", values.integer(1, 100000), "50", "Of these, from one address."),
+    Option("associations-per-calling-ae", values.integer(1, 100000), "50", "Of these, from one calling AE title."),
+    Option("pending-connections", values.integer(1, 100000), "1000",
+           "Connections at once that are in the TLS handshake or have not asked for an association yet. With one more, "
+           "the oldest of them is closed."),
+    Option("associate-pdu-length", values.size("4KiB", "16MiB"), "256KiB", "The longest A-ASSOCIATE PDU that is read."),
+    Option("tls-handshake-timeout", values.duration("100ms", "1h"), "10s",
+           "From connection to the end of the TLS handshake."),
+    Option("artim-timeout", values.duration("100ms", "1h"), "30s",
+           "From the end of the handshake to a complete A-ASSOCIATE-RQ, and from our last PDU until the peer closes "
+           "(ARTIM, PS3.8)."),
+    Option("idle-timeout", values.duration("100ms", "24h"), "300s",
+           "How long an association may stand without a message."),
+    Option("pdu-timeout", values.duration("100ms", "1h"), "60s", "From the first byte of a PDU to its last."),
+    Option("write-timeout", values.duration("100ms", "1h"), "60s", "How long a peer may take nothing of what we send."),
+))
+
+SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in (NODE, LISTENER, TLS, AE, PEER, STORAGE, LIMITS)}
+"""Every kind of section by name, in the order of the file. A section refers only to kinds that come after its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A section to be written, with the options to set; a `commented` one is shown but not in force."""
+
+    kind: SectionKind
+    name: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    commented: bool = False
+
+
+HEADING = """\
+# dimsetls: DICOM associations over TLS.
+#
+# An option that is commented out shows its default, or an example where it has none.
+# A comment begins with # or ; at the start of a line or after white space. A list that ends in a comma goes on in
+# the next line. Relative paths begin at the directory of this file. `dimsetls check FILE` tells what is wrong.
+"""
+
+
+def render(drafts: Sequence[Draft]) -> str:
+    """The text of a configuration file with these sections, every option of theirs in it and explained."""
+    return "\n".join([HEADING, *(line for draft in drafts for line in _section(draft))])
+
+
+def _section(draft: Draft) -> Iterator[str]:
+    off = "#" if draft.commented else ""
+    yield f"# {draft.kind.doc}"
+    yield f"{off}[{draft.kind.kind}{' ' if draft.name else ''}{draft.name}]"
+    for option in draft.kind.options:
+        text = draft.settings.get(option.name)
+        yield ""
+        comment = f"{option.doc} Value: {option.type.expected}."
+        yield from textwrap.wrap(comment, 116, initial_indent="# ", subsequent_indent="# ")
+        yield f"{off if text else '#'}{option.name} = {text or option.default or option.example}"
+    yield "\n"
+
+
+def sample() -> str:
+    """The sample file, for a node that runs as a system service."""
+    return render(node_drafts(port=2762, interface="127.0.0.1", directory="/var/lib/dimsetls"))
+
+
+def node_drafts(port: int, interface: str, directory: str) -> list[Draft]:
+    """A node with one listener and one AE that verifies and stores, keys in pki/, instances in `directory`."""
+    return [
+        Draft(NODE),
+        Draft(LISTENER, "main", {
+            "port": str(port), "interface": interface, "tls": "secure", "aes": "DIMSETLS", "limits": "normal",
+        }),
+        Draft(TLS, "secure", {
+            "certificate": "pki/server.pem", "private-key": "pki/server.key", "trust-roots": "pki/ca.pem",
+        }),
+        Draft(AE, "DIMSETLS", {"storage": "archive"}),
+        Draft(PEER, "ct1", commented=True),
+        Draft(STORAGE, "archive", {"directory": directory}),
+        Draft(LIMITS, "normal"),
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(sample())

@@ -1,0 +1,155 @@
+"""Everything a configuration points at, loaded and judged: one path for `dimsetls check` and for the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.internet.endpoints import serverFromString
+
+from ..errors import ConfigurationError
+from ..tls.authority import is_development_certificate
+from ..tls.contexts import ServerConnectionCreator
+from ..tls.material import KeyMaterial, TrustRoots
+from .config import TLS, Config, Listener, Reading, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration that can be served, with what its [tls] sections became, by name."""
+
+    config: Config
+    key_material: Mapping[str, KeyMaterial]
+    connections: Mapping[str, ServerConnectionCreator]
+
+
+def prepare(path: str | Path) -> Prepared:
+    """Load the file at `path`, its keys and certificates, and build every TLS context; nothing is changed by it.
+
+    Raises ConfigurationError with every problem of the file and of what it points at.
+    """
+    reading = Reading(Path(path))
+    config = reading.config()
+    key_material: dict[str, KeyMaterial] = {}
+    connections: dict[str, ServerConnectionCreator] = {}
+    for tls in config.tls:
+        material, roots = _key_material(reading, tls), _trust_roots(reading, tls)
+        if material is not None and roots is not None:
+            _judge_development_certificates(reading, config, tls, material, roots)
+            try:
+                connections[tls.name] = ServerConnectionCreator(tls.policy, material, roots)
+                key_material[tls.name] = material
+            except ConfigurationError as error:
+                _report(reading, "tls", tls.name, "profile", error)
+    for storage in config.storages:
+        _judge_directory(reading, storage)
+    for listener in config.listeners:
+        _judge_transport(reading, listener)
+    reading.raise_problems()
+    return Prepared(config, key_material, connections)
+
+
+def _report(reading: Reading, kind: str, name: str, option: str, error: ConfigurationError) -> None:
+    for problem in error.problems:
+        reading.problem(kind, name, option, problem)
+
+
+def _key_material(reading: Reading, tls: TLS) -> KeyMaterial | None:
+    try:
+        return KeyMaterial.load(tls.certificate, tls.private_key)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            option = "private-key" if problem.startswith("key file") else "certificate"
+            reading.problem("tls", tls.name, option, problem)
+    return None
+
+
+def _trust_roots(reading: Reading, tls: TLS) -> TrustRoots | None:
+    if tls.trust_roots is None:
+        return TrustRoots(())
+    try:
+        return TrustRoots.load(tls.trust_roots)
+    except ConfigurationError as error:
+        _report(reading, "tls", tls.name, "trust-roots", error)
+    return None
+
+
+def _judge_development_certificates(
+    reading: Reading, config: Config, tls: TLS, material: KeyMaterial, roots: TrustRoots
+) -> None:
+    if tls.development_certificates_outside_loopback:
+        return
+    # A development authority among the roots is as bad as our own certificate: it lets anyone be any peer.
+    suspects = (("certificate", tls.certificate, material.chain), ("trust-roots", tls.trust_roots, roots.certificates))
+    for listener in config.listeners:
+        if listener.tls is not tls or listener.is_loopback:
+            continue
+        for option, path, certificates in suspects:
+            if any(map(is_development_certificate, certificates)):
+                reading.problem(
+                    "tls", tls.name, option, f"found a development certificate in {path} for {listener} "
+                    f"([listener {listener.name}]), expected one of your own authority, a loopback interface, "
+                    "or development-certificates-outside-loopback = i understand the risk",
+                )
+
+
+def _judge_directory(reading: Reading, storage: Storage) -> None:
+    directory = storage.directory
+    if not os.path.exists(directory):
+        sentence = f"found no {directory}, expected a directory that exists: mkdir -p {directory}"
+    elif not os.path.isdir(directory):
+        sentence = f"found the file {directory}, expected a directory"
+    elif not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        sentence = f"found {directory}, where user id {os.geteuid()} may not write, expected a writable directory"
+    else:
+        return
+    reading.problem("storage", storage.name, "directory", sentence)
+
+
+def _judge_transport(reading: Reading, listener: Listener) -> None:
+    from twisted.internet import reactor  # as late as possible: importing it chooses one for the process
+
+    if listener.endpoint is None:
+        return
+    if "systemd:" in listener.endpoint and "LISTEN_FDS" not in os.environ:
+        return  # a socket that only systemd can hand over, and only to the service
+    try:
+        serverFromString(reactor, listener.endpoint)  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:  # as plugins' parsers stumble
+        reading.problem("listener", listener.name, "endpoint",
+                        f"found {listener.endpoint!r}, expected a Twisted server endpoint string ({error})")
+
+
+def summary(prepared: Prepared) -> Iterator[str]:
+    """What a configuration amounts to, a line a section."""
+    config = prepared.config
+    yield f"{config.path}: no problems found"
+    for listener in config.listeners:
+        titles = ", ".join(ae.title for ae in listener.aes)
+        limits = listener.limits.name
+        yield f"listener {listener.name}: {listener}, TLS {listener.tls.name}, AE {titles}, limits {limits}"
+    for tls in config.tls:
+        certificate = prepared.key_material[tls.name].certificate
+        yield (f"tls {tls.name}: {tls.profile.name}, client certificate {tls.client_certificate.value}, "
+               f"certificate {certificate.subject.rfc4514_string()} until {certificate.not_valid_after_utc:%Y-%m-%d}")
+        for remark in prepared.connections[tls.name].not_enforced:
+            yield f"tls {tls.name}: {remark}"
+    for ae in config.aes:
+        store = f" in {ae.storage.name}" if ae.storage is not None else ""
+        callers = "anyone" if ae.peers is None else ", ".join(peer.name for peer in ae.peers)
+        yield f"ae {ae.title}: {', '.join(ae.services)}{store}, called by {callers}"
+    for storage in config.storages:
+        yield f"storage {storage.name}: {storage.directory / storage.layout.template}"
+    if unused := list(_unused(config)):
+        yield f"not used by any listener: {', '.join(unused)}"
+
+
+def _unused(config: Config) -> Iterator[str]:
+    listeners, aes = config.listeners, [ae for listener in config.listeners for ae in listener.aes]
+    yield from (f"[tls {tls.name}]" for tls in config.tls if all(tls != listener.tls for listener in listeners))
+    yield from (f"[ae {ae.title}]" for ae in config.aes if ae not in aes)
+    yield from (f"[peer {peer.name}]" for peer in config.peers if all(peer not in (ae.peers or ()) for ae in aes))
+    yield from (f"[storage {each.name}]" for each in config.storages if all(each != ae.storage for ae in aes))
+    yield from (f"[limits {each.name}]" for each in config.limits if all(each != place.limits for place in listeners))

@@ -1,0 +1,249 @@
+"""The types of value an option can have: from the text in the file to what the program works with.
+
+Each type says in words what it expects, so that every refusal names both sides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from ..services.filesystem import Duplicates, Durability
+from ..services.layout import Layout
+from ..tls.policy import PROFILES, ClientCertificate
+from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_valid_uid
+
+
+class Misfit(ValueError):
+    """The text is not a value of the type; the message reads: found …, expected …; did you mean …?"""
+
+    def __init__(self, found: str, expected: str, meant: str | None = None) -> None:
+        super().__init__(f"found {quote(found)}, expected {expected}" + (f"; did you mean {meant}?" if meant else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """What a value is, in words, and how its text is read; `parse` raises ValueError, most often a Misfit."""
+
+    expected: str
+    parse: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The value is the name of another section of `kind`, or a list of such names if `many`.
+
+    `any_word`, where there is one, stands for no restriction and is read as None.
+    """
+
+    kind: str
+    many: bool = False
+    any_word: str | None = None
+
+    @property
+    def expected(self) -> str:
+        one, several = f"the name of a [{self.kind}] section", f"names of [{self.kind}] sections, separated by commas"
+        what = several if self.many else one
+        return f"{self.any_word}, or {what}" if self.any_word else what
+
+
+def quote(found: str) -> str:
+    """`found` as a message shows it: quoted, printable, short enough for one line."""
+    if not found:
+        return "nothing"
+    return repr(found if len(found) <= 60 else found[:57] + "...")
+
+
+def nearest(word: str, among: Iterable[str]) -> str | None:
+    """What `word` was probably meant to be: the closest of `among`, if any is close."""
+    folded = {candidate.casefold(): candidate for candidate in among}
+    close = get_close_matches(word.casefold()[:200], folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def choice(words: Mapping[str, Any] | Iterable[str]) -> ValueType:
+    """One of a few words; with a mapping, the word stands for another value."""
+    meanings: Mapping[str, Any] = words if isinstance(words, Mapping) else {word: word for word in words}
+    expected = " or ".join(meanings) if len(meanings) < 3 else "one of " + ", ".join(meanings)
+
+    def parse(text: str) -> Any:
+        if text not in meanings:
+            raise Misfit(text, expected, nearest(text, meanings))
+        return meanings[text]
+
+    return ValueType(expected, parse)
+
+
+def integer(low: int, high: int) -> ValueType:
+    """A whole number in decimal digits."""
+    expected = f"a whole number from {low} to {high}"
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise Misfit(text, expected)
+        return int(text)
+
+    return ValueType(expected, parse)
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def duration(low: str, high: str) -> ValueType:
+    """A number with its unit, read as seconds."""
+    expected = f"a duration with its unit (ms, s, m, h) from {low} to {high}, such as 500ms, 30s or 5m"
+
+    def seconds(text: str) -> float:
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h)", text)
+        if not match:
+            raise Misfit(text, expected, text + "s" if re.fullmatch("[0-9]{1,9}", text) else None)
+        return float(match[1]) * _SECONDS[match[2]]
+
+    def parse(text: str) -> float:
+        value = seconds(text)
+        if not seconds(low) <= value <= seconds(high):
+            raise Misfit(text, expected)
+        return value
+
+    return ValueType(expected, parse)
+
+
+def size(low: str, high: str) -> ValueType:
+    """A number of bytes, with a binary unit or none."""
+    expected = f"a size in bytes, or with its unit (KiB, MiB, GiB), from {low} to {high}"
+
+    def number_of_bytes(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,12}) ?(B|KiB|MiB|GiB)?", text)
+        if not match:
+            decimal = re.fullmatch(r"([0-9]{1,12}) ?([kmg])i?b?", text, re.IGNORECASE)
+            raise Misfit(text, expected, f"{decimal[1]}{decimal[2].upper()}iB" if decimal else None)
+        return int(match[1]) * _BYTES[match[2] or "B"]
+
+    def parse(text: str) -> int:
+        value = number_of_bytes(text)
+        if not number_of_bytes(low) <= value <= number_of_bytes(high):
+            raise Misfit(text, expected)
+        return value
+
+    return ValueType(expected, parse)
+
+
+def list_of(item: ValueType, what: str) -> ValueType:
+    """Values of one type, separated by commas, each given once."""
+
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(item.parse(part) for part in split(text))
+
+    return ValueType(f"a list of {what}, separated by commas", parse)
+
+
+def split(text: str) -> list[str]:
+    """The items of a list as written, none empty, none twice."""
+    items = [part.strip() for part in text.split(",")]
+    for number, item in enumerate(items):
+        if not item:
+            raise Misfit("", "a list without empty places: one value between two commas")
+        if item in items[:number]:
+            raise ValueError(f"found {quote(item)} twice, expected each item of the list once")
+    return items
+
+
+def _ae_title(text: str) -> str:
+    # PS3.5 §6.2, VR AE: 16 characters of the default repertoire, no backslash, no control characters;
+    # leading and trailing spaces are not significant and never reach us.
+    if not re.fullmatch(r"[ -\[\]-~]{1,16}", text):
+        raise Misfit(text, AE_TITLE.expected)
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text) or text in ("any", "all", "none"):
+        raise Misfit(text, NAME.expected)
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise Misfit(text, ADDRESS.expected, {"localhost": "127.0.0.1", "*": "0.0.0.0"}.get(text)) from None  # noqa: S104 - named, not bound
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = str(ip_network(text, strict=False))  # 10.1.2.3/16 has bits of a host
+    except ValueError:
+        meant = None
+    raise Misfit(text, NETWORK.expected, meant)
+
+
+def _endpoint(text: str) -> str:
+    if text.removeprefix("haproxy:").partition(":")[0] in ("ssl", "tls", "dicomtls"):
+        raise Misfit(text, ENDPOINT.expected)
+    return text
+
+
+AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a backslash", _ae_title)
+NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
+PORT = integer(0, 65535)
+ADDRESS = ValueType("an IPv4 or IPv6 address such as 127.0.0.1 or ::1", _address)
+NETWORK = ValueType("an address or network such as 10.1.2.3, 10.1.0.0/16 or fd00::/8", _network)
+PATH = ValueType("a path, absolute or relative to the directory of this file", Path)
+LAYOUT = ValueType("a path with placeholders in braces, among them {SOPInstanceUID}", Layout)
+ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as systemd:domain=INET:index=0", _endpoint)
+PROFILE = choice(PROFILES)
+CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
+DUPLICATES = choice({policy.value: policy for policy in Duplicates})
+FSYNC = choice({durability.value: durability for durability in Durability})
+
+
+@cache
+def _transfer_syntaxes() -> dict[str, str]:
+    """Keyword → UID of every transfer syntax a data set can be stored in, the one to prefer first.
+
+    Preferred are those a sender reaches without compressing, then the lossless, then the rest: choosing a lossy one
+    could make a sender degrade its image for us. MIME and XML (1.2.840.10008.1.2.6) and real-time video (…1.2.7)
+    are not encodings of a data set in a file.
+    """
+    from pydicom._uid_dict import UID_dictionary
+
+    def rank(keyword: str, uid: str) -> int:
+        if uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
+            return 0 if uid == EXPLICIT_VR_LITTLE_ENDIAN else 1
+        return 2 if keyword.endswith("Endian") else 3 if "Lossless" in keyword and "Near" not in keyword else 4
+
+    known = {
+        keyword: uid for uid, (_, kind, _, _, keyword) in UID_dictionary.items()
+        if kind == "Transfer Syntax" and not uid.startswith(("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7."))
+    }
+    return dict(sorted(known.items(), key=lambda pair: rank(*pair)))
+
+
+def _syntaxes(text: str) -> tuple[str, ...]:
+    known = _transfer_syntaxes()
+    if text == "all":
+        return tuple(known.values())
+    uids = []
+    for item in split(text):
+        # A UID pydicom does not know is a private transfer syntax: it is stored as it comes, like any other.
+        uid = known.get(item) or (item if is_valid_uid(item) and "." in item else None)
+        if uid is None:
+            raise Misfit(item, TRANSFER_SYNTAXES.expected, nearest(item, ["all", *known]))
+        if uid in uids:
+            raise ValueError(f"found {quote(item)} although {uid} is in the list, expected each transfer syntax once")
+        uids.append(uid)
+    return tuple(uids)
+
+
+TRANSFER_SYNTAXES = ValueType("all, or keywords (ExplicitVRLittleEndian) or UIDs, separated by commas", _syntaxes)

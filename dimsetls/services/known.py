@@ -1,0 +1,50 @@
+"""SOP classes and transfer syntaxes by the dictionary of pydicom, in the order in which we prefer them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydicom._uid_dict import UID_dictionary
+
+from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+
+_MEDIA_AND_COMMITMENT = "1.2.840.10008.1."  # Media Storage Directory, Storage Commitment: named alike, not C-STORE
+_NOT_FOR_FILES = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")  # MIME and XML; real-time video
+
+
+@cache
+def storage_sop_classes() -> frozenset[str]:
+    """Every SOP class that C-STORE can carry, retired ones included (PS3.4 Annex B)."""
+    return frozenset(
+        uid
+        for uid, (name, kind, *_) in UID_dictionary.items()
+        if kind == "SOP Class" and "Storage" in name and not uid.startswith(_MEDIA_AND_COMMITMENT)
+    )
+
+
+@cache
+def other_sop_classes() -> frozenset[str]:
+    """Every SOP class of another service: an unknown class that is none of these may be one of storage."""
+    known = frozenset(uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class"))
+    return known - storage_sop_classes()
+
+
+@cache
+def transfer_syntaxes() -> dict[str, str]:
+    """Keyword to UID of every transfer syntax in which a data set can be stored, the preferred one first.
+
+    Preferred are those that a sender reaches without compressing, then the lossless, then the rest: choosing a
+    lossy one could make a sender degrade its image for us.
+    """
+
+    def rank(keyword: str, uid: str) -> int:
+        if uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
+            return 0 if uid == EXPLICIT_VR_LITTLE_ENDIAN else 1
+        return 2 if keyword.endswith("Endian") else 3 if "Lossless" in keyword and "Near" not in keyword else 4
+
+    known = {
+        keyword: uid
+        for uid, (_, kind, _, _, keyword) in UID_dictionary.items()
+        if kind == "Transfer Syntax" and not uid.startswith(_NOT_FOR_FILES)
+    }
+    return dict(sorted(known.items(), key=lambda pair: rank(*pair)))

@@ -1,0 +1,69 @@
+"""TLS around any stream endpoint of Twisted: TCP, UNIX, systemd, PROXY protocol, or an embedder's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+
+class DicomTLSFactory(TLSMemoryBIOFactory):
+    """Puts TLS under the protocols of another factory, which may still decline a connection by building None.
+
+    Twisted's own factory gathers small writes until the next turn of the reactor. An association writes
+    whole PDUs; for them that is one turn of delay and one copy, and bytes written just before an abort are lost.
+    """
+
+    protocol = TLSMemoryBIOProtocol
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return None if wrapped is None else self.protocol(self, wrapped)  # type: ignore[no-untyped-call]
+
+
+@implementer(IStreamServerEndpoint)
+class DicomTLSServerEndpoint:
+    """Listens where `endpoint` listens, and answers with TLS.
+
+    A protocol sees the PROXY header's peer, if there is one, from handshakeCompleted on: at connectionMade
+    the header has not come yet.
+    """
+
+    def __init__(self, endpoint: IStreamServerEndpoint, creator: IOpenSSLServerConnectionCreator) -> None:
+        self._endpoint = endpoint
+        self._creator = creator
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; a factory that reads PROXY headers (`haproxy:dicomtls:…`) is turned outside, where they come."""
+        if isinstance(factory, HAProxyWrappingFactory):
+            return self._endpoint.listen(type(factory)(self._with_tls(factory.wrappedFactory)))
+        return self._endpoint.listen(self._with_tls(factory))
+
+    def _with_tls(self, factory: IProtocolFactory) -> DicomTLSFactory:
+        return DicomTLSFactory(self._creator, False, factory)
+
+
+@implementer(IStreamClientEndpoint)
+class DicomTLSClientEndpoint:
+    """Connects where `endpoint` connects, and speaks TLS. The Deferred fires before the handshake."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._endpoint = endpoint
+        self._creator = creator
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        connected: Deferred[Any] = self._endpoint.connect(DicomTLSFactory(self._creator, True, factory))
+        return connected.addCallback(lambda tls: tls.wrappedProtocol)

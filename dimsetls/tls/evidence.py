@@ -1,0 +1,129 @@
+"""What OpenSSL tells only while it happens: alerts, verdicts on certificates, the first bytes of the peer.
+
+When the connection is lost, all that remains is one exception, whose text differs between versions of OpenSSL.
+:mod:`dimsetls.tls.faults` judges by this evidence first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
+
+from .policy import TLSVersion
+
+FATAL = 2
+"""Level of an alert that ends the connection (RFC 8446 §6)."""
+
+KEPT_ALERTS = 16
+"""Warnings kept for each connection: a peer may send any number. Fatal alerts are always kept."""
+
+KEPT_BYTES = 16
+"""Enough of the peer's first bytes to tell TLS, DICOM and HTTP apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert record, sent by us or received (RFC 8446 §6)."""
+
+    sent: bool
+    level: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """OpenSSL's verdict on a certificate it does not accept: X509 code, depth in the chain, whose it is."""
+
+    code: int
+    depth: int
+    subject: str
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What is known of one connection; it grows as the connection lives and outlives it.
+
+    It refers to no other object, so keeping it keeps nothing alive.
+    """
+
+    is_server: bool
+    first_bytes: bytes = b""
+    handshake_started: bool = False
+    handshake_completed: bool = False
+    renegotiations: int = 0
+    """Attempts of the peer to negotiate again (TLS 1.2); all are refused."""
+    alerts: list[Alert] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    name_mismatch: str = ""
+    """On a client: why the certificate, otherwise good, is not that of the server we meant."""
+
+
+class ObservedConnection(SSL.Connection):
+    """An SSL connection over memory BIOs that carries its evidence.
+
+    The application data of a connection would be the natural place, but Twisted keeps its own protocol there.
+    """
+
+    def __init__(self, context: SSL.Context, *, is_server: bool) -> None:
+        super().__init__(context, None)
+        self.evidence = Evidence(is_server)
+        if is_server:
+            self.set_accept_state()
+        else:
+            self.set_connect_state()
+
+    def bio_write(self, buf: Any) -> int:
+        evidence = self.evidence
+        if len(evidence.first_bytes) < KEPT_BYTES:
+            evidence.first_bytes = (evidence.first_bytes + bytes(buf[:KEPT_BYTES]))[:KEPT_BYTES]
+        return super().bio_write(buf)
+
+
+def evidence_of(transport: object) -> Evidence | None:
+    """The evidence of the TLS connection under a Twisted transport; None where there is no TLS of ours.
+
+    Ask at connectionMade and keep it: after connectionLost the transport knows its TLS connection no more.
+    """
+    connection = connection_of(transport)
+    return connection.evidence if isinstance(connection, ObservedConnection) else None
+
+
+def connection_of(transport: object) -> SSL.Connection | None:
+    """The SSL connection under a Twisted transport, None over plain TCP or a UNIX socket."""
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return handle if isinstance(handle, SSL.Connection) else None
+
+
+def record_event(connection: SSL.Connection, where: int, value: int) -> None:
+    """The info callback of every context."""
+    assert isinstance(connection, ObservedConnection)
+    evidence = connection.evidence
+    if where & SSL.SSL_CB_ALERT:
+        alert = Alert(bool(where & SSL.SSL_CB_WRITE), value >> 8, value & 0xFF)
+        if alert.level == FATAL or len(evidence.alerts) < KEPT_ALERTS:
+            evidence.alerts.append(alert)
+    elif where & SSL.SSL_CB_HANDSHAKE_DONE:
+        evidence.handshake_completed = True
+    elif where & SSL.SSL_CB_HANDSHAKE_START:
+        evidence.handshake_started = True
+        # TLS 1.3 has no renegotiation; there, a start after the end is a new ticket or key.
+        if evidence.handshake_completed and connection.get_protocol_version() == TLSVersion.TLS_1_2:
+            evidence.renegotiations += 1
+
+
+def record_verdict(connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
+    """The verify callback of every context: takes OpenSSL's verdict as it is, and notes a refusal.
+
+    Nowhere else can X509 code and depth be seen; the exception says "certificate verify failed", whatever the cause.
+    """
+    assert isinstance(connection, ObservedConnection)
+    if not accepted:
+        try:
+            subject = certificate.to_cryptography().subject.rfc4514_string()
+        except ValueError:
+            subject = "unreadable subject"
+        connection.evidence.refusals.append(Refusal(code, depth, subject))
+    return bool(accepted)

@@ -1,0 +1,143 @@
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from dimsetls import __version__
+from dimsetls.node.cli import main
+
+MORE = """
+[listener second]
+port = 0
+tls = secure
+aes = OTHER
+[ae OTHER]
+services = verification
+peers = ct1
+[ae UNUSED]
+services = verification
+peers = mr1
+[peer ct1]
+ae-title = CT1
+[peer mr1]
+ae-title = MR1
+[storage old]
+directory = store
+[limits none-yet]
+"""
+
+
+def usage_error(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def help_of(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_init_says_what_it_wrote_and_what_to_do_next(tmp_path, capsys):
+    node = tmp_path / "my node"
+    assert main(["init", str(node), "--port", "11112"]) == 0
+    said = capsys.readouterr().out
+    ini = str(node / "dimsetls.ini")
+    assert f"Wrote {ini}, " in said
+    assert f"  dimsetls check {shlex.quote(ini)}\n  twistd --nodaemon dimsetls --config {shlex.quote(ini)}\n" in said
+    assert "refused" not in said
+    assert "\nport = 11112\n" in (node / "dimsetls.ini").read_text()
+
+
+def test_init_outside_loopback_says_that_its_certificates_will_not_do(tmp_path, capsys):
+    assert main(["init", str(tmp_path), "--interface", "0.0.0.0"]) == 0
+    assert "Development certificates are refused on 0.0.0.0" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "dimsetls.ini")]) == 1
+
+
+def test_init_twice(tmp_path, capsys):
+    main(["init", str(tmp_path)])
+    capsys.readouterr()
+    assert main(["init", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 7
+
+
+def test_check_tells_what_the_configuration_amounts_to(tmp_path, capsys):
+    main(["init", str(tmp_path)])
+    ini = tmp_path / "dimsetls.ini"
+    with ini.open("a") as file:
+        file.write(MORE)
+    capsys.readouterr()
+    assert main(["check", str(ini)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = [line for line in said.out.splitlines() if "this pyOpenSSL cannot" not in line]
+    assert lines[0] == f"{ini}: no problems found"
+    assert lines[1] == "listener main: 127.0.0.1:2762, TLS secure, AE DIMSETLS, limits normal"
+    assert lines[2] == "listener second: 127.0.0.1:0, TLS secure, AE OTHER, limits default"
+    assert lines[3].startswith("tls secure: bcp195-rfc9325, client certificate required, certificate CN=")
+    assert " until 20" in lines[3]
+    assert lines[4:7] == [
+        "ae DIMSETLS: verification, storage in archive, called by anyone",
+        "ae OTHER: verification, called by ct1",
+        "ae UNUSED: verification, called by mr1",
+    ]
+    layout = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
+    assert f"storage archive: {tmp_path}/store/{layout}" in lines
+    assert lines[-1] == "not used by any listener: [ae UNUSED], [peer mr1], [storage old], [limits none-yet]"
+
+
+def test_check_prints_one_problem_a_line(tmp_path, capsys):
+    ini = tmp_path / "bad.ini"
+    ini.write_text("[node]\nlog-levl = info\n[listener main]\n")
+    assert main(["check", str(ini)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.split(": ")[:2] for line in said.err.splitlines()] == [
+        [f"{ini}:2", "[node] log-levl"], [f"{ini}:3", "[listener main] tls"], [f"{ini}:3", "[listener main] aes"],
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["", "serve", "init", "check", "check a b", "init a --prot 1"])
+def test_wrong_usage(capsys, arguments):
+    assert usage_error(capsys, *arguments.split()).startswith("usage: dimsetls ")
+
+
+@pytest.mark.parametrize(("option", "value", "sentence"), [
+    ("--port", "x", "found 'x', expected a whole number from 0 to 65535"),
+    ("--interface", "localhost", "found 'localhost', expected an IPv4 or IPv6 address such as 127.0.0.1 or ::1; "
+                                 "did you mean 127.0.0.1?"),
+])
+def test_wrong_values_are_wrong_usage(tmp_path, capsys, option, value, sentence):
+    assert sentence in usage_error(capsys, "init", str(tmp_path / "x"), option, value)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", [(), ("init",), ("check",)])
+def test_each_help_has_one_example(capsys, command):
+    assert " ".join(help_of(capsys, *command).split()).count("Example: dimsetls ") == 1
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"dimsetls {__version__}\n"
+
+
+def test_help_loads_neither_twisted_nor_pydicom():
+    script = """
+import sys
+from dimsetls.node.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    sys.exit(bool({"twisted", "pydicom", "cryptography"} & set(sys.modules)))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
