@@ -36,8 +36,8 @@ class Spread:
 class Summary:
     """What one peer did on one row.
 
-    `ratio` is that of the rates, taken within each round. `cpu` is the server's: s/GB where bytes are stored, else ms for
-    each operation. `peak_rss` is in bytes.
+    `ratio` is that of the rates, taken within each round. `cpu` is the server's: s/GB where bytes are stored, else ms
+    for each operation. `peak_rss` is in bytes.
     """
 
     row: str

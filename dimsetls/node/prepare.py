@@ -116,7 +116,7 @@ def _judge_transport(reading: Reading, listener: Listener) -> None:
     if "systemd:" in listener.endpoint and "LISTEN_FDS" not in os.environ:
         return  # a socket that only systemd can hand over, and only to the service
     try:
-        serverFromString(reactor, listener.endpoint)  # type: ignore[no-untyped-call]
+        serverFromString(reactor, listener.endpoint)
     except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:  # as plugins' parsers stumble
         reading.problem("listener", listener.name, "endpoint",
                         f"found {listener.endpoint!r}, expected a Twisted server endpoint string ({error})")

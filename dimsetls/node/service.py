@@ -39,7 +39,7 @@ AFTER_ABORT = 2.0
 """Seconds for peers to take our A-ABORT at the end of draining."""
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """The command line of `twistd dimsetls`."""
 
     synopsis = "[options] --config FILE"
@@ -101,7 +101,7 @@ class NodeService(MultiService):
         return ApplicationEntity(
             ae.title,
             Services(*providers),
-            lambda calling, address: ae.recognizes(calling, None if address == "unix" else address),
+            ae.recognizes,
             ae.maximum_length,
             ae.maximum_operations_invoked,
         )
