@@ -1,0 +1,22 @@
+"""What happens to a complete message: the service classes of PS3.4, and the class to derive one's own from."""
+
+from ..dimse.status import Status
+from .filesystem import Duplicates, Durability, FileStore
+from .known import storage_sop_classes
+from .layout import Layout
+from .provider import ServiceProvider, Services
+from .storage import Storage
+from .verification import Verification
+
+__all__ = [
+    "Duplicates",
+    "Durability",
+    "FileStore",
+    "Layout",
+    "ServiceProvider",
+    "Services",
+    "Status",
+    "Storage",
+    "Verification",
+    "storage_sop_classes",
+]

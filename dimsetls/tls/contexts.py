@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from service_identity.hazmat import DNS_ID
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -126,7 +127,7 @@ def _context(method: int, policy: TLSPolicy, trust_roots: TrustRoots) -> tuple[S
         # RFC 9325 §3.3, §3.4, §3.5: no compression, no resumption (by ticket or by cache), no renegotiation.
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        # An association may rest for minutes: 34 kB of read and write buffer for each would be held for nothing.
+        # An association may rest for minutes; it need not hold some 30 kB of read and write buffers all the while.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         store = context.get_cert_store()
         assert store is not None
@@ -169,6 +170,8 @@ def _server_name(name: str) -> str | IPv4Address | IPv6Address:
     except ValueError:
         pass
     try:
-        return name.rstrip(".").encode("idna").decode("ascii")
-    except UnicodeError:
+        labels = name.strip().rstrip(".").encode("idna").decode("ascii")
+        DNS_ID(labels)
+    except (ValueError, TypeError):
         raise ConfigurationError(f"server name {name!r} is no name; expected a DNS name or an IP address") from None
+    return labels

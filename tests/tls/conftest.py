@@ -85,6 +85,7 @@ class Link:
     """A client and a server with TLS, and their ends of the wire."""
 
     def __init__(self, server: Any, client: Any) -> None:
+        self.server_creator, self.client_creator = server, client
         self.server_user, self.client_user = User(), User()
         self.server = DicomTLSFactory(server, False, Factory.forProtocol(lambda: self.server_user)).buildProtocol(None)
         self.client = DicomTLSFactory(client, True, Factory.forProtocol(lambda: self.client_user)).buildProtocol(None)
@@ -176,3 +177,9 @@ def link(authority: DevelopmentAuthority) -> Callable[..., Link]:
         return Link(accepting, ClientConnectionCreator(policy, client_trusts.trust_roots, material, server_name=name))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def link_between() -> type[Link]:
+    """A Link between two connection creators that a test made itself."""
+    return Link

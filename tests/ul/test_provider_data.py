@@ -231,12 +231,15 @@ class Interrupting(Collector):
 
 STREAM = p_data(pdv(1, 1, b"abcdef"), pdv(1, 3, b""), pdv(1, 0, b"gh")) + p_data(pdv(1, 2, b"ijklmnop"))
 CUTS = {"whole": [STREAM], "singly": singly(STREAM), "inside": chunks(STREAM, [14, 20, 41, 51, 53])}
-CALLBACKS = {}
-for _name, _pieces in CUTS.items():
-    _performer = established()
-    deliver(_performer, _pieces)
-    CALLBACKS[_name] = _performer.receiver.calls
-EVERY_CALLBACK = [(cut, nth) for cut, calls in CALLBACKS.items() for nth in range(1, calls + 1)]
+
+
+def _calls(pieces: list[bytes]) -> int:
+    performer = established()
+    deliver(performer, pieces)
+    return int(performer.receiver.calls)
+
+
+EVERY_CALLBACK = [(cut, nth) for cut, pieces in CUTS.items() for nth in range(1, _calls(pieces) + 1)]
 
 
 @pytest.mark.parametrize(("cut", "nth"), EVERY_CALLBACK)
