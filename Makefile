@@ -28,7 +28,11 @@ debian:
 	if [ "$$(id -u)" != 0 ]; then echo "The tests need Debian packages that are missing; run: sudo apt-get install$$missing" >&2; exit 1; fi; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
+# Debian keeps the module that fills a virtual environment in a package of its own.
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		if [ "$$(id -u)" != 0 ]; then echo "python3-venv is missing; run: sudo apt-get install python3-venv" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml

@@ -105,16 +105,17 @@ class AssociationLog:
         match event:
             case ConnectionFailed(fault=fault):
                 fields |= {"fault": fault.name, "provider_reason": fault.reason, "sentence": fault.sentence}
-                self._line("warn", "[{association}] no association with {peer}: {sentence} ({fault})", fields)
+                fields |= {"seen": f": {printable(fault.detail)}" if fault.detail else ""}
+                self._line("warn", "[{association}] no association with {peer}: {sentence} ({fault}{seen})", fields)
             case AssociationRefused():
                 fields |= {"sentence": printable(event.sentence), "result": event.result, "source": event.source}
                 fields |= {"reason": event.reason}
                 answer = "A-ABORT" if event.result is None else "A-ASSOCIATE-RJ ({result},{source},{reason})"
-                self._line("warn", f"[{{association}}] refused {_WHO} with {answer}: {{sentence}}", fields)
+                self._line("warn", f"[{{association}}] refused {_WHO} {_HOW} with {answer}: {{sentence}}", fields)
             case AssociationStarted():
                 fields |= {"contexts_accepted": event.contexts_accepted, "contexts_proposed": event.contexts_proposed}
                 fields |= {"implementation": printable(event.implementation)}
-                line = f"[{{association}}] started {_WHO}, {{protection}}, certificate {{certificate}}, "
+                line = f"[{{association}}] started {_WHO} {_HOW}, "
                 line += "{contexts_accepted} of {contexts_proposed} contexts, peer is {implementation}"
                 self._line("info", line, fields)
             case AssociationEnded():
@@ -134,6 +135,7 @@ class AssociationLog:
 log = Logger(namespace="dimsetls.association")
 
 _WHO = "{calling_ae_title} at {peer} to {called_ae_title}"
+_HOW = "({protection}, {certificate})"
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..tls.evidence import Evidence, evidence_of
-from ..tls.faults import TransportFault, classify
+from ..tls.faults import TransportFault, classify, handshake_timeout
 from ..tls.session import TLSSession, read_session
 from ..ul.effects import (
     CloseTransport,
@@ -259,8 +259,7 @@ class AssociationProtocol(Protocol):
     # Deadlines -----------------------------------------------------------------------------------------------------
 
     def _handshake_expired(self) -> None:
-        heard = self._evidence is not None and self._evidence.first_bytes
-        self.drop(TransportFault.named("handshake-timeout" if heard else "silent-peer"))
+        self.drop(handshake_timeout(self._evidence))
 
     def _artim_expired(self) -> None:
         self._artim = None

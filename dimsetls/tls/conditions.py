@@ -49,8 +49,8 @@ _LISTED = (
     Condition(0x103, "aborted-locally", _T,
               "This side broke off the connection without waiting for the peer."),
     Condition(0x104, "pending-limit", _P,
-              "As many connections as are allowed had not yet come as far as an association: raise the limit if the "
-              "peers are good ones, or find out who floods this port."),
+              "Too many connections had not yet come as far as an association, and this one had waited longest: raise "
+              "the limit if the peers are good ones, or find out who floods this port."),
 
     Condition(0x20A, "unexpected-message", _I,
               "The peer sent a TLS record that has no place here, as injected or altered data would look: suspect a "

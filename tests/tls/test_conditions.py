@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import re
+
+from dimsetls.tls.conditions import ALERTS, BY_REASON, CONDITIONS, FaultClass
+
+# Rows of the failure table: code, name, class, typed a second time.
+EXPECTED = """
+101 connect-failed transport | 102 connection-lost transport | 103 aborted-locally transport | 104 pending-limit policy
+20A unexpected-message integrity | 214 record-mac integrity | 214 record-malformed integrity
+216 record-overflow integrity | 228 handshake-failure negotiation | 228 no-shared-cipher negotiation
+228 no-shared-group negotiation | 228 no-shared-sigalg negotiation | 228 no-client-certificate authentication
+22A bad-certificate authentication | 22A certificate-not-yet-valid authentication
+22A certificate-key-too-small authentication | 22A certificate-weak-hash authentication
+22A certificate-name-mismatch authentication | 22B unsupported-certificate authentication
+22C certificate-revoked authentication | 22D certificate-expired authentication
+22E certificate-unknown authentication | 22F illegal-parameter negotiation
+22F certificate-wrong-curve authentication | 230 unknown-ca authentication | 230 self-signed authentication
+230 chain-incomplete authentication | 230 crl-unavailable authentication | 232 decode-error integrity
+233 decrypt-error integrity | 246 protocol-version negotiation | 247 insufficient-security negotiation
+250 internal-error policy | 250 verification-refused policy | 256 inappropriate-fallback negotiation
+270 server-name-unknown negotiation | 274 certificate-required authentication
+278 no-application-protocol negotiation | 30A peer-unexpected-message integrity
+314 peer-bad-record-mac integrity | 315 peer-decryption-failed integrity | 316 peer-record-overflow integrity
+328 peer-handshake-failure negotiation | 32A peer-bad-certificate authentication
+32B peer-unsupported-certificate authentication | 32C peer-certificate-revoked authentication
+32D peer-certificate-expired authentication | 32E peer-certificate-unknown authentication
+32F peer-illegal-parameter negotiation | 330 peer-unknown-ca authentication | 331 peer-access-denied authentication
+332 peer-decode-error integrity | 333 peer-decrypt-error integrity | 346 peer-protocol-version negotiation
+347 peer-insufficient-security negotiation | 350 peer-internal-error policy
+356 peer-inappropriate-fallback negotiation | 364 peer-no-renegotiation policy
+370 peer-unrecognized-name negotiation | 371 peer-bad-certificate-status authentication
+374 peer-certificate-required authentication | 378 peer-no-application-protocol negotiation
+401 truncated integrity | 402 truncated-record integrity | 403 transport-error transport
+404 closed-unreleased transport | 405 wrong-record-version integrity | 406 closed-in-handshake transport
+410 alpn-absent policy | 411 renegotiation policy | 420 plaintext-dicom negotiation | 421 http negotiation
+422 not-tls negotiation | 423 plaintext-answer negotiation | 424 tls-on-plaintext-port negotiation
+425 alert-first negotiation | 430 handshake-timeout transport | 431 silent-peer transport | 432 idle-timeout transport
+433 close-timeout transport | 440 below-policy policy | 441 certificate-not-allowed policy
+442 token-certificate-mismatch authentication | 443 key-usage-limit policy | 450 local-key-unusable policy
+4FF unclassified transport
+"""
+
+
+def listed() -> list[tuple[int, str, FaultClass]]:
+    rows = [row.split() for line in EXPECTED.strip().splitlines() for row in line.split(" | ")]
+    return [(int(code, 16), name, FaultClass(fault_class)) for code, name, fault_class in rows]
+
+
+def test_the_table():
+    rows = [(row.reason, row.name, row.fault_class) for row in CONDITIONS.values()]
+    generated = [row for row in rows if re.match(r"(sent|peer)-", row[1]) and row not in listed()]
+    assert [row for row in rows if row not in generated] == listed()
+
+
+def test_every_alert_has_a_code_both_ways():
+    for number in set(ALERTS) - {0}:
+        assert 0x200 + number in BY_REASON
+        assert 0x300 + number in BY_REASON or number == 100
+
+
+def test_a_code_leads_to_its_most_general_row():
+    general = {0x214: "record-mac", 0x228: "handshake-failure", 0x22A: "bad-certificate", 0x22F: "illegal-parameter",
+               0x230: "unknown-ca", 0x250: "internal-error"}
+    assert {code: BY_REASON[code].name for code in general} == general
+
+
+def test_sentences_are_single_sentences():
+    for row in CONDITIONS.values():
+        assert re.fullmatch(r"[A-Z][^.]*(§\d\.\d[^.]*|TLS 1\.\d[^.]*|1\.3[^.]*)*\.", row.sentence), row
+        assert "  " not in row.sentence
+
+
+def test_local_codes_never_look_like_those_on_the_wire():
+    assert min(row.reason for row in CONDITIONS.values()) > 0xFF
