@@ -28,6 +28,8 @@ SMALLEST_RSA_KEY = 2048
 CURVES = ("secp256r1", "secp384r1")
 """Curves of the ECDSA signatures that the profiles negotiate."""
 
+_CERTIFICATE, _KEY = b"CERTIFICATE", b"PRIVATE KEY"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
@@ -97,7 +99,7 @@ def _read_certificates(path: str | Path, problems: list[str]) -> list[x509.Certi
     try:
         return x509.load_pem_x509_certificates(content)
     except (ValueError, UnsupportedAlgorithm):
-        problems.append(f"certificate file {path} holds {_kind(content)}; expected one or more certificates in PEM")
+        problems.append(f"certificate file {path} holds {_kind(content, _CERTIFICATE)}; expected one or more certificates in PEM")
         return []
 
 
@@ -119,7 +121,7 @@ def _read_key(path: str | Path, problems: list[str]) -> PrivateKey | None:
         problems.append(f"key file {path} is encrypted; expected a private key without a passphrase, mode 0600")
         return None
     except (ValueError, UnsupportedAlgorithm):
-        problems.append(f"key file {path} holds {_kind(content)}; expected a private key in PEM")
+        problems.append(f"key file {path} holds {_kind(content, _KEY)}; expected a private key in PEM")
         return None
     if not isinstance(key, PrivateKey):
         problems.append(f"key file {path} holds a key that TLS here does not use; expected RSA, ECDSA or Ed25519")
@@ -127,17 +129,16 @@ def _read_key(path: str | Path, problems: list[str]) -> PrivateKey | None:
     return key
 
 
-def _kind(content: bytes) -> str:
-    """What a file seems to be that is not what was expected."""
+def _kind(content: bytes, wanted: bytes) -> str:
+    """What a file seems to hold that is not a usable `wanted`, the word on the first line of PEM."""
+    other = {_CERTIFICATE: ("a private key", _KEY), _KEY: ("a certificate", _CERTIFICATE)}[wanted]
     if not content.strip():
         return "nothing"
-    if content[:1] == b"\x30":
-        return "DER (binary)"
-    if b"PRIVATE KEY-----" in content:
-        return "a private key that cannot be used" if b"CERTIFICATE-----" not in content else "damaged PEM"
-    if b"-----BEGIN CERTIFICATE-----" in content:
-        return "a certificate that cannot be used"
-    return "no PEM"
+    if wanted + b"-----" in content:
+        return "damaged PEM"
+    if other[1] + b"-----" in content:
+        return other[0]
+    return "binary (DER or PKCS #12)" if content[:1] == b"\x30" else "no PEM"
 
 
 def _out_of_date(certificate: x509.Certificate, what: str) -> Iterator[str]:

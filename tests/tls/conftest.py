@@ -81,19 +81,16 @@ class End:
         return IPv4Address("TCP", "192.0.2.2", 2762)
 
 
-class Link:
-    """A client and a server with TLS, and their ends of the wire."""
+class Wire:
+    """What lies between a server's and a client's protocol, with an end for each."""
 
     def __init__(self, server: Any, client: Any) -> None:
-        self.server_creator, self.client_creator = server, client
-        self.server_user, self.client_user = User(), User()
-        self.server = DicomTLSFactory(server, False, Factory.forProtocol(lambda: self.server_user)).buildProtocol(None)
-        self.client = DicomTLSFactory(client, True, Factory.forProtocol(lambda: self.client_user)).buildProtocol(None)
+        self.server, self.client = server, client
         self.server_end, self.client_end = End(), End()
-        self.server.makeConnection(self.server_end)
-        self.client.makeConnection(self.client_end)
+        server.makeConnection(self.server_end)
+        client.makeConnection(self.client_end)
 
-    def pump(self) -> Link:
+    def pump(self) -> Wire:
         """Carry bytes both ways until nothing moves; who closes does so behind its bytes."""
         ways = ((self.client, self.client_end, self.server, self.server_end),
                 (self.server, self.server_end, self.client, self.client_end))
@@ -110,7 +107,7 @@ class Link:
                 return self.pump()
         return self
 
-    def cut(self) -> Link:
+    def cut(self) -> Wire:
         """End TCP under TLS, in order: the two sides get what Twisted's TCP reports for a FIN."""
         self._lose(self.server, self.server_end, ConnectionDone)
         self._lose(self.client, self.client_end, ConnectionDone)
@@ -121,6 +118,17 @@ class Link:
         if not end.closed:
             end.closed = end.disconnecting = True
             side.connectionLost(Failure(reason()))
+
+
+class Link(Wire):
+    """A wire with TLS from two connection creators at its ends, and a User above each."""
+
+    def __init__(self, server_creator: Any, client_creator: Any) -> None:
+        self.server_creator, self.client_creator = server_creator, client_creator
+        self.server_user, self.client_user = User(), User()
+        below_server = DicomTLSFactory(server_creator, False, Factory.forProtocol(lambda: self.server_user))
+        below_client = DicomTLSFactory(client_creator, True, Factory.forProtocol(lambda: self.client_user))
+        super().__init__(below_server.buildProtocol(None), below_client.buildProtocol(None))
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -177,6 +185,17 @@ def link(authority: DevelopmentAuthority) -> Callable[..., Link]:
         return Link(accepting, ClientConnectionCreator(policy, client_trusts.trust_roots, material, server_name=name))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wire_between() -> type[Wire]:
+    """A Wire between two protocols that a test made itself."""
+    return Wire
+
+
+@pytest.fixture
+def user() -> User:
+    return User()
 
 
 @pytest.fixture(scope="session")
