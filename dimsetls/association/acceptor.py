@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from ..codes import RejectResult, RejectSource
+from ..codes import REJECT_REASONS, RejectResult, RejectSource
 from ..errors import AssociationAborted, AssociationError, AssociationReleased, ProviderAborted
 from ..tls.faults import TransportFault
 from ..tls.session import TLSSession
@@ -308,6 +308,9 @@ class Acceptor:
     def _close_without_association(self, fault: TransportFault) -> None:
         if violation := self._protocol.violation:
             self._refused(violation)
+        elif rejection := self._protocol.rejection:  # AE-6: of a request in another version there is no indication
+            sentence = REJECT_REASONS[rejection.source, rejection.reason]
+            self._refused(sentence, rejection.result, rejection.source, rejection.reason)
         else:
             self._factory.tell(ConnectionFailed(self._parties, fault))
 

@@ -85,7 +85,6 @@ class AssociationEnded:
 Event: TypeAlias = ConnectionFailed | AssociationRefused | AssociationStarted | AssociationEnded
 
 
-
 class AssociationLog:
     """Writes one line for each event to `twisted.logger`; every value is also a field of its own, for JSON.
 
@@ -110,8 +109,8 @@ class AssociationLog:
             case AssociationRefused():
                 fields |= {"sentence": printable(event.sentence), "result": event.result, "source": event.source}
                 fields |= {"reason": event.reason}
-                answer = "A-ABORT" if event.result is None else "A-ASSOCIATE-RJ ({result},{source},{reason})"
-                self._line("warn", f"[{{association}}] refused {_WHO} {_HOW} with {answer}: {{sentence}}", fields)
+                answer = "" if event.result is None else " with A-ASSOCIATE-RJ ({result},{source},{reason})"
+                self._line("warn", f"[{{association}}] refused {_WHO} {_HOW}{answer}: {{sentence}}", fields)
             case AssociationStarted():
                 fields |= {"contexts_accepted": event.contexts_accepted, "contexts_proposed": event.contexts_proposed}
                 fields |= {"implementation": printable(event.implementation)}

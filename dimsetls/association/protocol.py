@@ -114,6 +114,8 @@ class AssociationProtocol(Protocol):
         """The peer's address as text: `10.1.2.3:49152`, `[fd00::1]:49152` or `unix`."""
         self.peer_host = ""
         """The peer's address without port, for counting."""
+        self.rejection: AssociateRJ | None = None
+        """The A-ASSOCIATE-RJ that went out, whether the user decided on it or the provider (AE-6)."""
 
     # The transport ---------------------------------------------------------------------------------------------
 
@@ -224,7 +226,9 @@ class AssociationProtocol(Protocol):
         for effect in effects:
             match effect:
                 case SendPDU(pdu):
-                                self.transport.write(write_pdu(pdu))
+                    if isinstance(pdu, AssociateRJ):
+                        self.rejection = pdu
+                    self.transport.write(write_pdu(pdu))
                 case Indicate(indication):
                     self.user.indicated(indication)
                 case StartArtim():
@@ -281,7 +285,7 @@ class AssociationProtocol(Protocol):
     def _idle_phase(self) -> Hashable | None:
         if not self.established:
             return None
-        if self.user.busy() or self._stalled:
+        if self.user.busy() or self._holds:
             return object()  # equal to no other look: the silence is ours
         return self._provider.pdus_received
 

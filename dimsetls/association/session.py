@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..codes import CommandField, ProviderReason
 from ..dimse.assembly import DataSetSink, MessageAssembler
@@ -161,12 +162,16 @@ class Association:
         if not is_duplicate:
             self._performing[operation.message_id] = operation
         running = Deferred.fromCoroutine(self._perform(operation, is_duplicate))
-        if not running.called:
-            self._running.add(running)
-            running.addBoth(lambda _: self._running.discard(running))
+        self._running.add(running)
+        running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.discard(running))
+
+    def _cannot_answer(self, failure: Failure) -> None:
+        """What gets past `_perform`, such as SystemExit in a handler, leaves a peer that waits for ever."""
+        log.failure("[{association}] an operation was not answered", failure, association=self.parties.association)
+        self.abort()
 
     async def _perform(self, operation: Operation, is_duplicate: bool) -> None:
-        """Run one operation to its answer; nothing that a handler raises gets out of here."""
+        """Run one operation to its answer; no exception that a handler raises gets out of here."""
         if is_duplicate:
             status, comment = int(Status.DUPLICATE_INVOCATION), "the message ID is in use"
         else:
@@ -190,19 +195,20 @@ class Association:
             request = self._typed_request(operation)
             if self._services is None:
                 raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service is offered here")
-            status = await self._services.perform(request)
-            if isinstance(status, int) and 0 <= status <= 0xFFFF:
-                return status, ""
-            log.error(
-                "[{association}] the handler returned {status!r}; a status from 0 to FFFFH is expected",
-                association=self.parties.association, status=status,
-            )  # fmt: skip
+            status, comment = await self._services.perform(request), ""
         except ServiceError as error:
             self._log_refusal(operation, error)
-            return error.status, error.comment
+            status, comment = error.status, error.comment
         except Exception:
             if self.ended is None:
                 log.failure("[{association}] an operation failed", association=self.parties.association)
+            return Status.PROCESSING_FAILURE, ""
+        if isinstance(status, int) and 0 <= status <= 0xFFFF:
+            return status, comment
+        log.error(
+            "[{association}] the handler answered {status!r}; a status from 0 to FFFFH is expected",
+            association=self.parties.association, status=status,
+        )  # fmt: skip
         return Status.PROCESSING_FAILURE, ""
 
     def _typed_request(self, operation: Operation) -> Request:

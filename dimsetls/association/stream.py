@@ -82,7 +82,7 @@ class DataSetStream:
                 self.write = _let_pass
                 self._wake()
 
-        while self._queue:
+        while self._queue and self._error is None:
             forward(self._take())
         if not self.ended and self._error is None:
             self.write = forward

@@ -13,10 +13,12 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 
 from .. import __version__
 from ..association.acceptor import AcceptorFactory, ApplicationEntity
@@ -71,6 +73,17 @@ def _fail(*problems: str) -> None:
     raise SystemExit(1)
 
 
+class StartFailed(SystemExit, Exception):
+    """The service cannot start: twistd ends with exit status 1 and no traceback.
+
+    It is an Exception too, because that is what twistd catches to remove its PID file and to tell a daemon's parent.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = 1
+
+
 class NodeService(MultiService):
     """All listeners and stores of one configuration. A listener that cannot bind makes the start fail."""
 
@@ -122,7 +135,7 @@ class NodeService(MultiService):
                 store.open()
         except ConfigurationError as error:
             log.critical("{sentence}", sentence=str(error))
-            raise SystemExit(1) from error
+            raise StartFailed(str(error)) from error
         super().startService()
 
     def stopService(self) -> Deferred[None]:
@@ -171,12 +184,23 @@ class ListenerService(Service):
         """Bind before privileges are shed. What cannot bind ends the process with one sentence and exit status 1."""
         creator = self._prepared.connections[self._listener.tls.name]
         endpoint = DicomTLSServerEndpoint(serverFromString(reactor, self._listener.transport), creator)
-        endpoint.listen(self.factory).addCallbacks(self._listening, self._cannot_listen)
+        failed: list[StartFailed] = []
+        listening = endpoint.listen(self.factory)
+        listening.addCallbacks(self._bound, lambda failure: failed.append(self._start_failed(failure)))
+        if failed:  # raised here and not in the errback, for a Deferred keeps even SystemExit to itself
+            raise failed[0]
 
-    def _listening(self, port: IListeningPort) -> None:
+    def _bound(self, port: IListeningPort) -> None:
         self._port = port
-        host = port.getHost()
-        where = f"{host.host}:{host.port}" if isinstance(host, IPv4Address | IPv6Address) else str(self._listener)
+
+    def startService(self) -> None:
+        """Say where it listens: not before the stores are open, for whoever reads this line may go on."""
+        super().startService()
+        assert self._port is not None, "the endpoints of Twisted bind at once"
+        host = self._port.getHost()
+        where = str(self._listener)
+        if isinstance(host, IPv4Address | IPv6Address):
+            where = f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else f"{host.host}:{host.port}"
         titles = ", ".join(ae.title for ae in self._listener.aes)
         profile = self._listener.tls.profile.name
         log.info(
@@ -199,12 +223,13 @@ class ListenerService(Service):
         words += [{"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), str(port)]  # noqa: S104
         return shlex.join(words)
 
-    def _cannot_listen(self, failure: Any) -> None:
-        log.critical(
-            "[listener {name}] cannot listen on {where}: {reason}; stop what uses it, or choose another",
-            name=self._listener.name, where=str(self._listener), reason=failure.getErrorMessage(),
-        )  # fmt: skip
-        raise SystemExit(1)
+    def _start_failed(self, failure: Failure) -> StartFailed:
+        error = failure.value
+        reason = error.socketError if isinstance(error, CannotListenError) else error
+        sentence = (f"[listener {self._listener.name}] cannot listen on {self._listener}: "
+                    f"{getattr(reason, 'strerror', None) or reason}; free it, or choose another")
+        log.critical("{sentence}", sentence=sentence)
+        return StartFailed(sentence)
 
     def drain(self, timeout: float) -> Deferred[None]:
         """Close the port and wait for associations; after `timeout` seconds abort what is left."""

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from ..errors import ConfigurationError
 from .bindings import expect_name, restrict_groups, restrict_signature_algorithms
-from .evidence import ObservedConnection, record_event, record_verdict
+from .evidence import UNREADABLE, ObservedConnection, record_event, record_verdict
 from .material import KeyMaterial, TrustRoots, name_of
 from .policy import ClientCertificate, TLSPolicy
 from .session import PeerCertificate
@@ -53,7 +53,7 @@ class ServerConnectionCreator:
         self._context, self.not_enforced = _context(SSL.TLS_SERVER_METHOD, policy, trust_roots)
         _identify(self._context, key_material)
         self._context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-        self._context.set_verify(_VERIFY_CLIENT[policy.client_certificate], record_verdict)
+        self._context.set_verify(_VERIFY_CLIENT[policy.client_certificate], _verify)
         if policy.client_certificate is not ClientCertificate.NONE:
             for root in trust_roots.certificates:
                 self._context.add_client_ca(root)
@@ -96,11 +96,11 @@ class ClientConnectionCreator:
         return connection
 
     def _verify(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
-        """OpenSSL's verdict and, on the server's own certificate, that of service-identity on its name."""
-        good = record_verdict(connection, certificate, code, depth, accepted)
-        if depth > 0:
-            return good
+        """The verdict of :func:`_verify` and, on the server's own certificate, of service-identity on its name."""
+        good = _verify(connection, certificate, code, depth, accepted)
         assert isinstance(connection, ObservedConnection)
+        if depth > 0 or connection.evidence.unreadable:
+            return good
         connection.evidence.name_mismatch = self._name_mismatch(certificate.to_cryptography())
         return good and not connection.evidence.name_mismatch
 
@@ -110,10 +110,23 @@ class ClientConnectionCreator:
                 verify_certificate_hostname(certificate, self.server_name)
             else:
                 verify_certificate_ip_address(certificate, str(self.server_name))
-        except (VerificationError, CertificateError, ValueError):
+        except (VerificationError, CertificateError, *UNREADABLE):
             names = ", ".join(PeerCertificate.of(certificate).names) or "no name at all"
             return f"expected {self.server_name}, the certificate is for {names}"
         return ""
+
+
+def _verify(connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
+    """OpenSSL's verdict; and the peer's own certificate must be one that we can read, or we know not whom we admit."""
+    good = record_verdict(connection, certificate, code, depth, accepted)
+    if depth > 0:
+        return good
+    assert isinstance(connection, ObservedConnection)
+    try:
+        PeerCertificate.of(certificate.to_cryptography())
+    except UNREADABLE as error:
+        connection.evidence.unreadable = f"the certificate cannot be read: {error}"
+    return good and not connection.evidence.unreadable
 
 
 def _context(method: int, policy: TLSPolicy, trust_roots: TrustRoots) -> tuple[SSL.Context, tuple[str, ...]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
@@ -17,11 +19,23 @@ from .policy import TLSVersion
 FATAL = 2
 """Level of an alert that ends the connection (RFC 8446 §6)."""
 
+CLOSE_NOTIFY = 0
+"""The alert that ends a connection in order; whoever ends it otherwise may have been cut off (RFC 8446 §6.1)."""
+
 KEPT_ALERTS = 16
-"""Warnings kept for each connection: a peer may send any number. Fatal alerts are always kept."""
+"""Warnings kept for each connection: a peer may send any number. What ends the connection is always kept."""
 
 KEPT_BYTES = 16
 """Enough of the peer's first bytes to tell TLS, DICOM and HTTP apart."""
+
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises over certificates that OpenSSL, which reads less strictly, lets pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,14 @@ class Evidence:
     alerts: list[Alert] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     name_mismatch: str = ""
-    """On a client: why the certificate, otherwise good, is not that of the server we meant."""
+    """On a client: why the certificate is not that of the server we meant."""
+    unreadable: str = ""
+    """Why a certificate that OpenSSL accepts cannot be read."""
+
+    @property
+    def closed_in_order(self) -> bool:
+        """Whether the peer said that it sends no more, so that nothing can be missing."""
+        return any(alert.number == CLOSE_NOTIFY and not alert.sent for alert in self.alerts)
 
 
 class ObservedConnection(SSL.Connection):
@@ -103,7 +124,7 @@ def record_event(connection: SSL.Connection, where: int, value: int) -> None:
     evidence = connection.evidence
     if where & SSL.SSL_CB_ALERT:
         alert = Alert(bool(where & SSL.SSL_CB_WRITE), value >> 8, value & 0xFF)
-        if alert.level == FATAL or len(evidence.alerts) < KEPT_ALERTS:
+        if alert.level == FATAL or alert.number == CLOSE_NOTIFY or len(evidence.alerts) < KEPT_ALERTS:
             evidence.alerts.append(alert)
     elif where & SSL.SSL_CB_HANDSHAKE_DONE:
         evidence.handshake_completed = True
@@ -123,7 +144,7 @@ def record_verdict(connection: SSL.Connection, certificate: X509, code: int, dep
     if not accepted:
         try:
             subject = certificate.to_cryptography().subject.rfc4514_string()
-        except ValueError:
+        except UNREADABLE:
             subject = "unreadable subject"
         connection.evidence.refusals.append(Refusal(code, depth, subject))
     return bool(accepted)

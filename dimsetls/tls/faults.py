@@ -119,17 +119,15 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
             return _X509_CODES[refusal.code]
     if evidence.name_mismatch:
         return "certificate-name-mismatch"
+    if evidence.unreadable:
+        return "verification-refused"
     if alert is not None:
         return _by_alert(alert, evidence, _text(error).casefold())
+    if evidence.closed_in_order or isinstance(error, ConnectionDone | SSL.ZeroReturnError):
+        return "closed-unreleased" if evidence.handshake_completed else "closed-in-handshake"
     if _is_end_of_file(error):
         return "truncated" if evidence.handshake_completed else "closed-in-handshake"
-    match error:
-        case ConnectionDone() | SSL.ZeroReturnError():
-            return "closed-unreleased" if evidence.handshake_completed else "closed-in-handshake"
-        case SSL.SysCallError():
-            return "transport-error"
-        case _:
-            return "unclassified"
+    return "transport-error" if isinstance(error, SSL.SysCallError) else "unclassified"
 
 
 def _by_alert(alert: Alert, evidence: Evidence, text: str) -> str:
@@ -188,8 +186,7 @@ def _detail(error: BaseException | None, evidence: Evidence, alert: Alert | None
         way = "sent" if alert.sent else "received"
         seen.append(f"{way} alert {alert.number} {ALERTS.get(alert.number, 'unknown')}")
     seen += [f"X509 error {each.code} at depth {each.depth} ({each.subject})" for each in evidence.refusals]
-    if evidence.name_mismatch:
-        seen.append(evidence.name_mismatch)
+    seen += filter(None, (evidence.name_mismatch, evidence.unreadable))
     if not evidence.handshake_completed and _other_language(evidence):
         seen.append(_heard(evidence))
     if text := _text(error):

@@ -99,7 +99,8 @@ def _read_certificates(path: str | Path, problems: list[str]) -> list[x509.Certi
     try:
         return x509.load_pem_x509_certificates(content)
     except (ValueError, UnsupportedAlgorithm):
-        problems.append(f"certificate file {path} holds {_kind(content, _CERTIFICATE)}; expected one or more certificates in PEM")
+        kind = _kind(content, _CERTIFICATE)
+        problems.append(f"certificate file {path} holds {kind}; expected one or more certificates in PEM")
         return []
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from .evidence import ObservedConnection, connection_of
+from .evidence import UNREADABLE, ObservedConnection, connection_of
 
 REMEMBERED_CERTIFICATES = 1024
 """Parsed certificates kept: the same few modalities call again and again."""
@@ -108,5 +108,5 @@ def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternative
     """subjectAltName; empty if absent, or if the extensions cannot be read: such a certificate is nobody's."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return x509.SubjectAlternativeName([])

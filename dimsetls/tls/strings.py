@@ -132,7 +132,7 @@ def _inner_endpoint(reactor: Any, args: Sequence[str], words: Mapping[str, str])
     """The endpoint that the rest of the string describes, put together again for its own parser."""
     description = ":".join([*map(_quoted, args), *(f"{_quoted(word)}={_quoted(words[word])}" for word in words)])
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
         return endpoint
     except (TypeError, LookupError) as error:
         near = next(filter(None, (nearest(word, _SERVER) for word in words)), None)
@@ -149,7 +149,10 @@ def _quoted(text: str) -> str:
 
 def _check(extra: Sequence[str], words: Mapping[str, str], known: Sequence[str], valid: Sequence[str]) -> None:
     if extra:
-        raise ValueError(f"dicomtls: has no place for {extra[0]!r}; expected keyword=value, with {', '.join(valid)}")
+        raise ValueError(
+            f"dicomtls: has no place for {extra[0]!r}; expected keyword=value of {', '.join(valid)}, "
+            "and a colon in a value written as \\:"
+        )
     for word in words:
         if word not in known:
             raise ValueError(f"dicomtls: has no keyword {word!r}; {did_you_mean(word, valid)}")

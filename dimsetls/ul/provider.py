@@ -141,7 +141,6 @@ class UpperLayerProvider:
 
     def transport_closed(self, reason: int, detail: str) -> list[Effect]:
         """The transport connection is gone, whoever closed it; `reason` and `detail` go into the A-P-ABORT."""
-        self._lost = True
         if self.state is State.STA1:  # closed by ourselves, as the table asked
             return []
         return self._occur(Event.TRANSPORT_CLOSED, reason=reason, detail=detail)

@@ -15,11 +15,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dimsetls.testing import ClientConnectionCreator, DevelopmentAuthority, ServerConnectionCreator, profile
+from dimsetls.tls.authority import DevelopmentAuthority
+from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.endpoints import DicomTLSFactory
 from dimsetls.tls.evidence import ObservedConnection, evidence_of, record_event
 from dimsetls.tls.faults import TransportFault, classify
-from dimsetls.tls.policy import TLSPolicy, TLSVersion
+from dimsetls.tls.policy import TLSPolicy, TLSVersion, profile
 from dimsetls.tls.session import TLSSession, read_session
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from OpenSSL import SSL
+from cryptography.hazmat.primitives.hashes import SHA256
+from OpenSSL import SSL, crypto
 from OpenSSL._util import lib
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from dimsetls.errors import ConfigurationError
-from dimsetls.testing import ClientConnectionCreator, ServerConnectionCreator
+from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.material import KeyMaterial
 from dimsetls.tls.policy import BCP195_RFC9325, ClientCertificate, TLSVersion
 from dimsetls.tls.session import PeerCertificate
@@ -66,7 +67,7 @@ def with_certificate(certificate: Any, *more: Callable[[SSL.Context], object]) -
 def test_both_sides_complete_the_handshake_and_talk(link, policy):
     wire = link(policy).pump()
     assert wire.server_user.session.version == wire.client_user.session.version
-    assert wire.server_user.session.version == ("TLSv1.2" if policy.maximum_version == TLSVersion.TLS_1_2 else "TLSv1.3")
+    assert wire.server_user.session.version == f"TLSv1.{policy.maximum_version - TLSVersion.TLS_1_2 + 2}"
     wire.client_user.transport.write(b"question")
     wire.server_user.transport.write(b"answer")
     wire.pump()
@@ -251,6 +252,28 @@ def test_service_identity_refuses_where_openssl_cannot_be_told_the_name(link, po
     assert wire.client_user.session is None
 
 
+def unreadable(issued: Any, authority: Any) -> Any:
+    """The certificate as of X.509 version 6, which OpenSSL does not mind and cryptography does."""
+    content = issued.certificate.tbs_certificate_bytes.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    signature = authority.own.private_key.sign(content, ec.ECDSA(SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    body = content + algorithm + bytes([0x03, len(signature) + 1, 0]) + signature
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, b"\x30\x82" + len(body).to_bytes(2, "big") + body)
+
+
+def test_a_certificate_that_cannot_be_read_is_refused(link, authority):
+    """Nobody could say whom it admits."""
+    issued = authority.issue_client()
+
+    def configure(context: SSL.Context) -> None:
+        lib.SSL_CTX_use_certificate(context._context, unreadable(issued, authority)._x509)
+        context.use_privatekey(issued.private_key)
+
+    fault = link(raw_client=configure).pump().server_user.fault
+    assert (fault.reason, fault.name) == (0x250, "verification-refused")
+    assert "the certificate cannot be read: 5 is not a valid X509 version" in fault.detail
+
+
 def test_sni_carries_a_dns_name_and_never_an_address(link, policy):
     assert link(policy, name="localhost").pump().server_user.session.server_name == "localhost"
     assert link(policy, name="127.0.0.1").pump().server_user.session.server_name is None
@@ -332,7 +355,7 @@ def test_compression_tickets_and_renegotiation_are_off(authority):
 def test_a_key_that_openssl_refuses_is_a_configuration_error(authority):
     good, other = authority.issue_server(), authority.issue_server()
     mismatched = KeyMaterial((good.certificate,), other.private_key)
-    with pytest.raises(ConfigurationError, match='OpenSSL refuses the certificate ".*" or its key: '):
+    with pytest.raises(ConfigurationError, match=r'OpenSSL refuses the certificate ".*" or its key: '):
         ServerConnectionCreator(BCP195_RFC9325, mismatched, authority.trust_roots)
 
 

@@ -81,7 +81,8 @@ def test_a_key_that_others_can_read_is_refused(pki, mode):
     certificate, key = pki()
     key.chmod(mode)
     [sentence] = problems(KeyMaterial.load, certificate, key)
-    assert sentence == f"key file {key} is open to group or others (mode {mode:04o}); expected 0600 or 0400: chmod 600 {key}"
+    found, expected = f"(mode {mode:04o})", f"expected 0600 or 0400: chmod 600 {key}"
+    assert sentence == f"key file {key} is open to group or others {found}; {expected}"
 
 
 def test_missing_files_are_all_named(tmp_path):

@@ -197,6 +197,13 @@ def test_ae_6_rejects_another_protocol_version(version: int) -> None:
     performer.finish()
 
 
+@pytest.mark.parametrize("version", [1, 3, 0xFFFF])
+def test_ae_6_takes_any_protocol_version_whose_bit_0_is_set(version: int) -> None:
+    performer = acceptor()
+    assert performer.receive(rq(version=version)) == b""
+    assert performer.state is State.STA3
+
+
 def test_a_collision_is_told_from_a_plain_release() -> None:
     plain = reach(State.STA8, is_requestor=False)
     assert plain.indications[-1] == ReleaseIndication(collision=False)

@@ -303,6 +303,14 @@ def test_roles_of_one_sop_class_may_be_said_twice_but_not_differently() -> None:
     refused(rq_with(scu, scp), "contradict")
 
 
+@pytest.mark.parametrize(
+    ("flags", "roles"), [(b"\1\1", (True, True)), (b"\0\1", (False, True)), (b"\2\xff", (False, False))]
+)
+def test_a_role_is_offered_by_1_alone(flags: bytes, roles: tuple[bool, bool]) -> None:
+    (selection,) = read_request(rq_with(item(0x54, short(CT) + flags))).user_information.role_selections
+    assert (selection.scu_role, selection.scp_role) == roles
+
+
 def test_a_version_name_loses_its_padding() -> None:
     wire = rq_with(item(0x55, b"DIMSETLS_0.1 \0"))
     assert read_request(wire).user_information.implementation_version_name == "DIMSETLS_0.1"
