@@ -308,6 +308,8 @@ class AssociationProtocol(Protocol):
     # IPushProducer: the transport's output buffer is full, or empty again -----------------------------------------
 
     def pauseProducing(self) -> None:
+        if self._stalled:
+            return  # told again for every write meanwhile; it is one stall
         self._stalled = True
         self._stalls += 1
         self.hold("output", True)  # no further request is read from a peer that takes no answers

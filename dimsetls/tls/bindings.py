@@ -29,7 +29,11 @@ def restrict_signature_algorithms(context: SSL.Context, algorithms: Iterable[str
 
 def _set_list(function: str, context: SSL.Context, names: Iterable[str]) -> bool:
     bound = getattr(lib, function, None)
-    return bound is not None and bound(context._context, ":".join(names).encode("ascii")) == 1
+    if bound is None:
+        return False
+    done = bool(bound(context._context, ":".join(names).encode("ascii")) == 1)
+    lib.ERR_clear_error()  # or the next call of pyOpenSSL would take this failure for its own
+    return done
 
 
 def expect_name(context: SSL.Context, name: str | IPv4Address | IPv6Address) -> bool:

@@ -117,9 +117,9 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
     for refusal in evidence.refusals:
         if refusal.code in _X509_CODES:
             return _X509_CODES[refusal.code]
-    if evidence.name_mismatch:
+    if not evidence.refusals and evidence.name_mismatch:
         return "certificate-name-mismatch"
-    if evidence.unreadable:
+    if not evidence.refusals and evidence.unreadable:
         return "verification-refused"
     if alert is not None:
         return _by_alert(alert, evidence, _text(error).casefold())

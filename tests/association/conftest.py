@@ -14,7 +14,7 @@ def authority() -> DevelopmentAuthority:
     return DevelopmentAuthority()
 
 
-@pytest.fixture()
+@pytest.fixture
 def logged() -> Iterator[list[dict[str, Any]]]:
     """What is logged while the test runs."""
     events: list[dict[str, Any]] = []

@@ -143,9 +143,9 @@ def echo(message_id: int = 1, context_id: int = 1) -> bytes:
     return command(CEchoRQ(message_id, VERIFICATION).command(), context_id)
 
 
-def store(data: bytes, message_id: int = 1, context_id: int = 3, instance: str = INSTANCE, sop_class: str = CT) -> bytes:
+def store(data: bytes, message_id: int = 1, context_id: int = 3, **command: str) -> bytes:
     """A C-STORE-RQ with its data set."""
-    return store_command(message_id, context_id, instance, sop_class) + data_set(data, context_id)
+    return store_command(message_id, context_id, **command) + data_set(data, context_id)
 
 
 def store_command(message_id: int = 1, context_id: int = 3, instance: str = INSTANCE, sop_class: str = CT) -> bytes:

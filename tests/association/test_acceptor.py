@@ -11,7 +11,7 @@ from dimsetls.association.limits import Limits
 from dimsetls.association.protocol import Timeouts
 from dimsetls.codes import ContextResult
 from dimsetls.services.provider import ServiceProvider
-from dimsetls.testing import Peer
+from dimsetls.testing import Peer, tls_endpoints
 from dimsetls.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLEMENTATION_CLASS_UID,
@@ -164,11 +164,8 @@ def test_a_request_that_cannot_be_read_is_aborted_as_the_table_has_it_and_told()
 
 def test_a_tls_client_hello_on_a_plain_listener_is_aborted_and_the_sentence_says_what_it_is(authority):
     stage = Stage()
-    hello = Stage(tls=authority)
-    hello.link.listen(stage.factory)
-    peer = hello.peer()  # speaks TLS to the plain acceptor
+    peer = Peer(stage.link, tls_endpoints(stage.link, authority)[1])
     assert peer.lost is not None
-    hello.link.advance(60)
     assert "it looks like a TLS ClientHello on a port without TLS" in stage.told(AssociationRefused).sentence
 
 
@@ -197,6 +194,7 @@ def test_the_maximum_length_is_that_of_the_ae_that_is_called_and_is_enforced():
     peer = stage.associated(called="SMALL")
     assert peer.received[0].user_information.maximum_length == 4096
     assert peer.send(b"\x04\x00\x00\x00\x10\x01") == [Abort(2, 6)]  # 4097 bytes are claimed
+    peer.close()
     assert stage.told(AssociationEnded).detail == "a P-DATA-TF claims 4097 bytes; we announced a maximum of 4096"
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .running import DEADLINE, Service
 
@@ -52,23 +53,28 @@ def storescu(
     return run("storescu", *WAITS, "-aec", called, *secured(pki), *options, "127.0.0.1", service.port(called), *files)
 
 
-def sent(files: Sequence[Path], directory: Path, *options: object) -> list[Path]:
+def sent(
+    files: Sequence[Path], directory: Path, *options: object, accepting: Sequence[object] = ("--accept-all",)
+) -> list[Path]:
     """What storescu sends for `files` with these options, as storescp keeps it when told to change nothing.
 
     storescu encodes data sets anew (lengths of sequences, group lengths), so the files themselves cannot tell.
+    `accepting` are options of storescp that say what it accepts.
     """
     directory.mkdir()
+    environment = {**os.environ, "TCP_NODELAY": "1"}  # with Nagle's algorithm these two need 40 ms for each C-STORE
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE)
-        command = [find("storescu"), *WAITS, *map(str, options), "127.0.0.1", str(server.getsockname()[1])]
-        # Nagle's algorithm makes each C-STORE between these two take 40 ms.
-        environment = {**os.environ, "TCP_NODELAY": "1"}
-        with subprocess.Popen([*command, *map(str, files)], env=environment, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.STDOUT) as scu:
+        port = server.getsockname()[1]
+        scu = [find("storescu"), *WAITS, *options, "127.0.0.1", port, *files]
+        scp = [find("storescp"), "--inetd", "--bit-preserving", *accepting, "--output-directory", directory]
+        with subprocess.Popen(list(map(str, scu)), env=environment, **_SILENT) as sending:
             connection, _ = server.accept()
             with connection:
-                subprocess.run([find("storescp"), "--inetd", "--bit-preserving", "--accept-all", "-od", str(directory)],
-                               stdin=connection, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=DEADLINE,
-                               env=environment, check=True)
-            scu.wait(DEADLINE)
+                subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True,
+                               **{**_SILENT, "stdin": connection})
+            sending.wait(DEADLINE)
     return sorted(directory.iterdir())
+
+
+_SILENT: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)

@@ -53,8 +53,13 @@ def _instance(path: Path) -> Instance | None:
     if "SOPClassUID" not in ds or "SOPInstanceUID" not in ds:
         return None
     meta = getattr(ds, "file_meta", {})
-    implicit, little = ds.original_encoding
-    guess = EXPLICIT_VR_BIG_ENDIAN if not little else IMPLICIT_VR_LITTLE_ENDIAN if implicit else EXPLICIT_VR_LITTLE_ENDIAN
+    match ds.original_encoding:
+        case True, _:
+            guess = IMPLICIT_VR_LITTLE_ENDIAN
+        case _, False:
+            guess = EXPLICIT_VR_BIG_ENDIAN
+        case _:
+            guess = EXPLICIT_VR_LITTLE_ENDIAN
     return Instance(
         path,
         ds.SOPClassUID,

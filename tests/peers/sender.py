@@ -1,4 +1,4 @@
-"""A requestor on a plain blocking socket. It can do what no proper program does: stop half-way, or come by another road."""
+"""A requestor on a blocking socket: it can do what no proper program does, such as stop half-way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dimsetls.dimse.command import CommandSet, read_command, write_command
 from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, read_response
+from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
 from dimsetls.ul.pdus import (
     PDU,
     AssociateAC,
@@ -22,7 +23,6 @@ from dimsetls.ul.pdus import (
 )
 from dimsetls.ul.reader import read_pdu
 from dimsetls.ul.writer import write_pdu
-from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
 
 from .running import DEADLINE
 

@@ -159,6 +159,14 @@ def test_what_cannot_be_enforced_is_said(authority):
     assert [sentence.split(":")[0] for sentence in creator.not_enforced] == missing
 
 
+@pytest.mark.parametrize("part", ["groups", "signature_algorithms"])
+def test_a_list_that_openssl_refuses_is_said_and_leaves_no_error_behind(authority, part):
+    policy = replace(BCP195_RFC9325, **{part: ("ROT13",)})
+    creator = ServerConnectionCreator(policy, authority.issue_server().material, authority.trust_roots)
+    assert any(sentence.startswith(part.replace("_", " ")) for sentence in creator.not_enforced)
+    assert lib.ERR_peek_error() == 0
+
+
 def test_a_signature_the_policy_does_not_know_is_refused(link):
     def sha1(context: SSL.Context) -> None:
         context.set_cipher_list(WEAK_CIPHERS)

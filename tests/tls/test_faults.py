@@ -150,6 +150,14 @@ def test_the_x509_code_decides_over_the_alert(code, alert, name):
     assert f"X509 error {code} at depth 0 (CN=peer)" in fault.detail
 
 
+def test_openssl_s_own_refusal_comes_before_ours():
+    seen = evidence(SENT_FATAL(42), done=False, code=13)
+    seen.name_mismatch, seen.unreadable = "expected a, the certificate is for b", "the certificate cannot be read"
+    assert judged(ssl_error("certificate verify failed"), seen) == "bad-certificate"
+    seen.refusals.clear()
+    assert judged(ssl_error("certificate verify failed"), seen) == "certificate-name-mismatch"
+
+
 def test_renegotiation_is_named_when_the_peer_gives_up_over_it():
     asked = evidence(Alert(True, 1, 100), RECEIVED_FATAL(40), renegotiations=1)
     assert judged(ssl_error("tls alert handshake failure"), asked) == "renegotiation"

@@ -1,0 +1,98 @@
+"""Bring the parts of the reference pages that say what the code says up to date: `python docs/generate.py`.
+
+A page holds such a part between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else in it is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dimsetls.node.options import SECTIONS, Option, SectionKind
+from dimsetls.tls.conditions import CONDITIONS
+from dimsetls.tls.policy import PROFILES, TLSPolicy
+
+DOCS = Path(__file__).parent
+_PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->\n)", re.DOTALL)
+_OF_ANY_ALERT = "TLS ended with the alert"
+
+
+def options() -> Iterator[str]:
+    """Every section and option of the INI file."""
+    for kind in SECTIONS.values():
+        yield from ("", f"## [{kind.kind}{_name(kind)}]", "", kind.doc, "")
+        yield from ("| option | default | value | meaning |", "|---|---|---|---|")
+        for option in kind.options:
+            yield f"| `{option.name}` | {_default(option)} | {_cell(option.type.expected)} | {_cell(option.doc)} |"
+    yield ""
+
+
+def _name(kind: SectionKind) -> str:
+    return "" if kind.named is None else " TITLE" if kind.kind == "ae" else " NAME"
+
+
+def _default(option: Option) -> str:
+    if option.default is None:
+        return "must be given"
+    return f"`{option.default}`" if option.default else "none"
+
+
+def profiles() -> Iterator[str]:
+    """Every TLS profile, as OpenSSL names what it consists of."""
+    for policy in PROFILES.values():
+        yield from ("", f"### {policy.name}", "", f"{policy.title}.", "", "| what | admitted, in order of preference |")
+        yield "|---|---|"
+        for what, names in _contents(policy):
+            yield f"| {what} | {names} |"
+    yield ""
+
+
+def _contents(policy: TLSPolicy) -> Iterator[tuple[str, str]]:
+    minimum, maximum = (version.name.replace("_", " ", 1).replace("_", ".")
+                        for version in (policy.minimum_version, policy.maximum_version))
+    yield "versions", f"{minimum} to {maximum}"
+    yield "cipher suites of TLS 1.3", _list(policy.tls13_cipher_suites)
+    yield "cipher suites of TLS 1.2", _list(policy.cipher_suites)
+    yield "groups for the key exchange", _list(policy.groups)
+    yield "signatures", _list(policy.signature_algorithms)
+    yield "security level of OpenSSL", str(policy.security_level)
+    yield "application protocol (ALPN)", f"`{policy.alpn.decode()}`"
+    yield "certificate of the client", policy.client_certificate.value
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def conditions() -> Iterator[str]:
+    """Every way a connection can end that has a row of its own."""
+    yield from ("", "| code | name | class | meaning |", "|---|---|---|---|")
+    for row in CONDITIONS.values():
+        if not row.sentence.startswith(_OF_ANY_ALERT):
+            yield f"| {row.reason:X}H | `{row.name}` | {row.fault_class.value} | {_cell(row.sentence)} |"
+    yield ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {"options": options, "profiles": profiles, "conditions": conditions}
+
+
+def current(page: str) -> str:
+    """The text of a page with its generated parts as they should be."""
+    return _PART.sub(lambda part: part[1] + "\n".join(PARTS[part[2]]()) + "\n" + part[3], page)
+
+
+def main() -> None:
+    """Write every page that is not current."""
+    for path in sorted(DOCS.rglob("*.md")):
+        page = path.read_text()
+        if (wanted := current(page)) != page:
+            path.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
