@@ -1,6 +1,6 @@
 """Bring the parts of the reference pages that say what the code says up to date: `python docs/generate.py`.
 
-A page holds such a part between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else in it is written by hand.
+A page holds such a part between `<!-- begin NAME -->` and `<!-- end NAME -->`; all else in it is written by hand.
 """
 
 from __future__ import annotations

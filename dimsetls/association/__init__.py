@@ -1,6 +1,7 @@
 """The only room with a transport, a timer or a reactor: it performs what the upper layer decides."""
 
-from .acceptor import AcceptorFactory, ApplicationEntity
+from .acceptor import AcceptorFactory
+from .admission import ApplicationEntity, Caller, Refusal
 from .interfaces import IAssociationObserver, IServiceProvider
 from .limits import Limits
 from .protocol import Timeouts
@@ -12,10 +13,12 @@ __all__ = [
     "AcceptorFactory",
     "ApplicationEntity",
     "Association",
+    "Caller",
     "EchoRequest",
     "IAssociationObserver",
     "IServiceProvider",
     "Limits",
+    "Refusal",
     "StoreRequest",
     "Timeouts",
     "associate",

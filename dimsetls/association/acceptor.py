@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
@@ -12,11 +12,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from ..codes import REJECT_REASONS, RejectResult, RejectSource
+from ..codes import REJECT_REASONS
 from ..errors import AssociationAborted, AssociationError, AssociationReleased, ProviderAborted
 from ..tls.faults import TransportFault
 from ..tls.session import TLSSession
-from ..uids import APPLICATION_CONTEXT
 from ..ul.buffer import LengthLimits
 from ..ul.effects import (
     AbortIndication,
@@ -30,6 +29,7 @@ from ..ul.negotiation import AcceptorPolicy, answer_request
 from ..ul.pdus import AssociateRJ, AssociateRQ
 from ..ul.provider import UpperLayerProvider
 from ..ul.writer import LARGEST_PDU_LENGTH
+from .admission import REJECT, ApplicationEntity, Caller, Rejection, judge
 from .events import (
     AssociationEnded,
     AssociationLog,
@@ -45,41 +45,9 @@ from .session import Association
 from .timers import Clock
 
 if TYPE_CHECKING:
-    from .interfaces import IAssociationObserver, IServiceProvider
+    from .interfaces import IAssociationObserver
 
 log = Logger(namespace="dimsetls.association")
-
-REJECT = {
-    "no reason": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 1),
-    "application context": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 2),
-    "calling AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 3),
-    "called AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 7),
-    "temporary congestion": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 1),
-    "local limit exceeded": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 2),
-}
-"""What is wrong with a request to the (result, source, reason) of its A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
-
-Admits = Callable[[str, str], bool]
-
-
-def admit_anyone(calling_ae_title: str, address: str) -> bool:
-    """For an application entity without a list of peers."""
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationEntity:
-    """One AE of ours: its title, what it does, and whom it admits.
-
-    `admits(calling AE title, address without port)` says whether a peer may call at all.
-    """
-
-    ae_title: str
-    services: IServiceProvider
-    admits: Admits = admit_anyone
-    maximum_length: int = LARGEST_PDU_LENGTH
-    maximum_operations_invoked: int = 1
-
 
 class AcceptorFactory(Factory):
     """Builds the acceptor's side of associations; give it to any stream server endpoint.
@@ -254,27 +222,17 @@ class Acceptor:
             self._parties, calling_ae_title=request.calling_ae_title, called_ae_title=request.called_ae_title
         )
         address = self._protocol.peer_host
-        entity = self._factory.entities.get(request.called_ae_title)
-        if request.application_context != APPLICATION_CONTEXT:
-            sentence = f"application context {request.application_context} came, {APPLICATION_CONTEXT} is expected"
-            self._reject("application context", sentence)
-        elif entity is None:
-            ours = ", ".join(self._factory.entities)
-            self._reject("called AE title", f"{request.called_ae_title!r} was called; AE titles here are {ours}")
-        elif not is_ae_title(request.calling_ae_title):
-            self._reject("calling AE title", f"{request.calling_ae_title!r} is not an AE title (PS3.5 §6.2)")
-        elif not entity.admits(request.calling_ae_title, address):
-            sentence = f"{request.calling_ae_title!r} at {address} is not among the peers of {entity.ae_title}"
-            self._reject("calling AE title", sentence)
-        elif 0 < request.user_information.maximum_length < 8:
-            length = request.user_information.maximum_length
-            self._reject("no reason", f"the peer takes P-DATA of {length} bytes, which leaves no room for data")
-        elif self._factory.draining:
-            self._reject("temporary congestion", "the service is shutting down")
-        elif refusal := self._factory.count.refusal(address, parties.calling_ae_title):
-            self._reject("local limit exceeded", refusal)
+        certificate = parties.tls.peer if parties.tls else None
+        verdict = judge(request, Caller(request.calling_ae_title, address, certificate), self._factory.entities)
+        if isinstance(verdict, ApplicationEntity):
+            if self._factory.draining:
+                verdict = Rejection("temporary congestion", "the service is shutting down")
+            elif refusal := self._factory.count.refusal(address, parties.calling_ae_title):
+                verdict = Rejection("local limit exceeded", refusal)
+        if isinstance(verdict, Rejection):
+            self._reject(verdict)
         else:
-            self._accept(request, entity)
+            self._accept(request, verdict)
 
     def _accept(self, request: AssociateRQ, entity: ApplicationEntity) -> None:
         services = entity.services
@@ -294,23 +252,24 @@ class Acceptor:
         ))  # fmt: skip
         self._protocol.accept(answer)
 
-    def _reject(self, what: str, sentence: str) -> None:
-        result, source, reason = REJECT[what]
-        self._refused(sentence, result, source, reason)
-        self._protocol.reject(AssociateRJ(result, source, reason))
+    def _reject(self, rejection: Rejection) -> None:
+        answer = AssociateRJ(*REJECT[rejection.what])
+        self._refused(rejection.sentence, answer, rejection.is_security_alert)
+        self._protocol.reject(answer)
 
-    def _refused(
-        self, sentence: str, result: int | None = None, source: int | None = None, reason: int | None = None
-    ) -> None:
+    def _refused(self, sentence: str, answer: AssociateRJ | None = None, is_security_alert: bool = False) -> None:
         self._told = True
-        self._factory.tell(AssociationRefused(self._parties, sentence, result, source, reason))
+        result, source, reason = astuple(answer) if answer else (None, None, None)
+        self._factory.tell(
+            AssociationRefused(self._parties, sentence, result, source, reason, is_security_alert)
+        )
 
     def _close_without_association(self, fault: TransportFault) -> None:
         if violation := self._protocol.violation:
             self._refused(violation)
         elif rejection := self._protocol.rejection:  # AE-6: of a request in another version there is no indication
             sentence = REJECT_REASONS[rejection.source, rejection.reason]
-            self._refused(sentence, rejection.result, rejection.source, rejection.reason)
+            self._refused(sentence, rejection)
         else:
             self._factory.tell(ConnectionFailed(self._parties, fault))
 
@@ -320,7 +279,3 @@ class Acceptor:
             self._outcome = (outcome, "" if outcome == "released" else str(error), reason)
             self._association.end(error)
 
-
-def is_ae_title(title: str) -> bool:
-    """Whether this is an AE title: 1 to 16 characters of ISO 646 without backslash and control (PS3.5 §6.2)."""
-    return 1 <= len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title

@@ -51,6 +51,8 @@ class AssociationRefused:
     """Result, source and reason of the A-ASSOCIATE-RJ; None where it was an A-ABORT."""
     source: int | None = None
     reason: int | None = None
+    is_security_alert: bool = False
+    """Whether a certificate claimed an AE title that is bound to another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,10 @@ class AssociationLog:
                 self._line("warn", "[{association}] no association with {peer}: {sentence} ({fault}{seen})", fields)
             case AssociationRefused():
                 fields |= {"sentence": printable(event.sentence), "result": event.result, "source": event.source}
-                fields |= {"reason": event.reason}
+                fields |= {"reason": event.reason, "is_security_alert": event.is_security_alert}
                 answer = "" if event.result is None else " with A-ASSOCIATE-RJ ({result},{source},{reason})"
-                self._line("warn", f"[{{association}}] refused {_WHO} {_HOW}{answer}: {{sentence}}", fields)
+                level, alert = ("error", "SECURITY ALERT: ") if event.is_security_alert else ("warn", "")
+                self._line(level, f"[{{association}}] {alert}refused {_WHO} {_HOW}{answer}: {{sentence}}", fields)
             case AssociationStarted():
                 fields |= {"contexts_accepted": event.contexts_accepted, "contexts_proposed": event.contexts_proposed}
                 fields |= {"implementation": printable(event.implementation)}

@@ -11,6 +11,14 @@ from ..codes import CommandField
 from ..dimse.command import read_command, write_command
 from ..dimse.messages import CEchoRQ, read_response
 from ..errors import AssociationRejected, RemoteProtocolError
+from ..uids import (
+    APPLICATION_CONTEXT,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    VERIFICATION,
+)
 from ..ul.buffer import LengthLimits, judge_length, judge_type
 from ..ul.pdus import (
     PDU,
@@ -27,14 +35,6 @@ from ..ul.pdus import (
 )
 from ..ul.reader import read_pdu
 from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments, write_pdu
-from ..uids import (
-    APPLICATION_CONTEXT,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    VERIFICATION,
-)
 from .observations import Answer, AssociationSeen
 from .peer import TLSLine
 

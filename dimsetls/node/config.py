@@ -9,10 +9,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
+from ..association.admission import Caller, Refusal
 from ..errors import ConfigurationError
 from ..services.filesystem import Duplicates, Durability
 from ..services.layout import Layout
 from ..tls.policy import ClientCertificate, TLSPolicy
+from ..tls.rules import CertificateRule
+from ..tls.session import PeerCertificate
 from .ini import Section, parse
 from .options import SECTIONS, Option, SectionKind
 from .values import Misfit, Reference, nearest, split
@@ -63,11 +66,10 @@ class Peer:
     name: str
     ae_title: str
     addresses: tuple[IPv4Network | IPv6Network, ...] | None
+    certificates: tuple[CertificateRule, ...] | None
 
-    def matches(self, calling_ae_title: str, address: str) -> bool:
-        """Whether a caller is this peer; an `address` that is none, as for a UNIX socket, is in no network."""
-        if calling_ae_title.strip(" ") != self.ae_title:  # PS3.8 §9.3.2: leading and trailing spaces mean nothing
-            return False
+    def may_call_from(self, address: str) -> bool:
+        """Whether the peer may have this address; one that is none, as for a UNIX socket, is in no network."""
         if self.addresses is None:
             return True
         try:
@@ -77,6 +79,12 @@ class Peer:
         if isinstance(host, IPv6Address):
             host = host.ipv4_mapped or host  # an IPv4 caller of a listener on ::
         return any(host in network for network in self.addresses)
+
+    def is_shown_by(self, certificate: PeerCertificate | None) -> bool:
+        """Whether the certificate is one that may use this peer's AE title."""
+        if self.certificates is None:
+            return True
+        return certificate is not None and any(rule.matches(certificate) for rule in self.certificates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +100,29 @@ class AE:
     maximum_length: int
     maximum_operations_invoked: int
 
-    def recognizes(self, calling_ae_title: str, address: str) -> bool:
-        """Whether the caller may open an association; otherwise it is rejected with (1,1,3)."""
-        return self.peers is None or any(peer.matches(calling_ae_title, address) for peer in self.peers)
+    def refusal(self, caller: Caller, peers: tuple[Peer, ...]) -> Refusal | None:
+        """Why the caller may not open an association, which is then rejected with (1,1,3); None if it may.
+
+        `peers` are all of the configuration: an AE title that one of them binds to certificates is so bound
+        also where anyone may call.
+        """
+        known = self.peers if self.peers is not None else [peer for peer in peers if peer.certificates is not None]
+        named = [peer for peer in known if peer.ae_title == caller.calling_ae_title]
+        there = [peer for peer in named if self.peers is None or peer.may_call_from(caller.address)]
+        if any(peer.is_shown_by(caller.certificate) for peer in there):
+            return None
+        if there:
+            shown = caller.certificate.subject if caller.certificate else "no certificate"
+            sections = ", ".join(f"[peer {peer.name}]" for peer in there)
+            return Refusal(
+                f"{caller.calling_ae_title} is bound to certificates by {sections}, but {shown} came with it: "
+                "find out who this is, or add its certificate there",
+                is_security_alert=True,
+            )
+        if self.peers is None:
+            return None
+        where = f" from {caller.address}" if named else ""
+        return Refusal(f"{caller.calling_ae_title!r}{where} is not among the peers of {self.title}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def client_hello(
 
 
 def read_flight(data: bytes) -> ServerFlight | None:
-    """What can be read of a server's answer so far, None before its ServerHello is whole; ValueError if it is no TLS."""
+    """What can be read of a server's answer so far, None before its ServerHello; ValueError if it is no TLS."""
     flight: ServerFlight | None = None
     for kind, body in _messages(data):
         if kind == _SERVER_HELLO:

@@ -130,6 +130,8 @@ class SessionSeen:
     """REFUSED too where the refusal came after our own handshake was complete, as in TLS 1.3."""
     words: str = ""
     """Why it failed."""
+    first_bytes: bytes = b""
+    """Of whatever the peer said."""
     flight: ServerFlight | None = None
     version: int | None = None
     """The version of a handshake that completed on our side."""
@@ -146,7 +148,8 @@ class SessionSeen:
     """As the peer sent it, its own certificate first."""
     untrusted: str | None = None
     """Why the chain does not lead to the given authorities; empty if it does, None if none were given."""
-    name_mismatch: str = ""
+    name_matches: bool | None = None
+    """Its own certificate is for the host that was called (RFC 9525)."""
     staple: str = ""
     """Status in the stapled OCSP response; empty if there is none."""
     tickets: int = 0
@@ -182,8 +185,10 @@ class Observations:
     """With a certificate that we made up."""
     tls12: SessionSeen | None = None
     """TLS 1.2 with the profile's suites alone, then renegotiation."""
-    misdirected: tuple[SessionSeen, ...] = ()
-    """To a server name that does not exist, offering first h2 and http/1.1 and then, if that was refused, `dicom`."""
+    other_name: SessionSeen | None = None
+    """To a server name that does not exist."""
+    other_protocols: SessionSeen | None = None
+    """Offering h2 and http/1.1 only; the same connection as `other_name` where that was not refused."""
     plain: AssociationSeen | None = None
     """Without TLS."""
     old_versions: Mapping[int, HelloSeen] | None = None
@@ -210,8 +215,8 @@ class Observations:
     @property
     def sessions(self) -> tuple[SessionSeen, ...]:
         """Every whole handshake that was tried."""
-        tried = (self.stranger, self.client, self.impostor, self.tls12, *self.misdirected, self.nobody,
-                 self.unknown_caller, self.identity)  # fmt: skip
+        tried = (self.stranger, self.client, self.impostor, self.tls12, self.other_name, self.other_protocols,
+                 self.nobody, self.unknown_caller, self.identity)  # fmt: skip
         return tuple(each for each in tried if each is not None)
 
     @property

@@ -109,6 +109,11 @@ PEER = SectionKind("peer", values.NAME, "A remote application entity, for the op
     Option("ae-title", values.AE_TITLE, None, "Its AE title.", "CT1"),
     Option("addresses", values.list_of(values.NETWORK, "addresses or networks"), "",
            "Where it calls from. Without this option the address is not looked at.", "10.1.2.3, fd00:1::/64"),
+    Option("certificates", values.list_of(values.CERTIFICATE_RULE, "conditions on certificates"), "",
+           "The certificates that may use this AE title, at every AE: dns:, uri: or ip: for a name in it, "
+           "subject:CN=…, issuer:CN=… with serial:…, spki:… for the SHA-256 of its key; joined by and, alternatives "
+           "separated by commas. Any other that claims the title is rejected and logged as a security alert.",
+           "dns:ct1.hospital.example, issuer:CN=Hospital CA and serial:1F2E"),
 ))
 
 STORAGE = SectionKind("storage", values.NAME, "A directory where instances are kept as DICOM files.", (

@@ -18,7 +18,7 @@ from OpenSSL._util import lib
 from twisted.python.failure import Failure
 
 from ..tls.bindings import restrict_groups
-from ..tls.evidence import FATAL, ObservedConnection, record_event
+from ..tls.evidence import FATAL, KEPT_BYTES, ObservedConnection, record_event
 from ..tls.faults import classify, handshake_timeout
 from ..tls.material import KeyMaterial
 from . import hello
@@ -178,14 +178,11 @@ class TLSLine:
         return tuple(connection.get_peer_cert_chain(as_cryptography=True) or ())
 
     def _note_flight(self) -> None:
+        self.seen = replace(self.seen, first_bytes=self._heard[:KEPT_BYTES])
         try:
             self.seen = replace(self.seen, flight=hello.read_flight(self._heard))
         except ValueError:
             pass  # no TLS; the first bytes are judged elsewhere
-
-    @property
-    def first_bytes(self) -> bytes:
-        return self._heard[:16]
 
     def send(self, data: bytes) -> None:
         self._step(lambda: self._connection.sendall(data))

@@ -21,7 +21,8 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from .. import __version__
-from ..association.acceptor import AcceptorFactory, ApplicationEntity
+from ..association.acceptor import AcceptorFactory
+from ..association.admission import ApplicationEntity
 from ..association.interfaces import IServiceProvider
 from ..association.limits import Limits
 from ..association.protocol import Timeouts
@@ -31,7 +32,7 @@ from ..services.provider import Services
 from ..services.storage import Storage
 from ..services.verification import Verification
 from ..tls.endpoints import DicomTLSServerEndpoint
-from .config import AE, Listener
+from .config import AE, Listener, Peer
 from .logs import log_observer
 from .prepare import Prepared, prepare, summary
 
@@ -99,10 +100,10 @@ class NodeService(MultiService):
             for storage in used
         }
         for listener in prepared.config.listeners:
-            entities = [self._entity(ae) for ae in listener.aes]
+            entities = [self._entity(ae, prepared.config.peers) for ae in listener.aes]
             ListenerService(listener, entities, prepared).setServiceParent(self)
 
-    def _entity(self, ae: AE) -> ApplicationEntity:
+    def _entity(self, ae: AE, peers: tuple[Peer, ...]) -> ApplicationEntity:
         providers: list[IServiceProvider] = []
         if "verification" in ae.services:
             providers.append(Verification())
@@ -114,7 +115,7 @@ class NodeService(MultiService):
         return ApplicationEntity(
             ae.title,
             Services(*providers),
-            ae.recognizes,
+            lambda caller: ae.refusal(caller, peers),
             ae.maximum_length,
             ae.maximum_operations_invoked,
         )

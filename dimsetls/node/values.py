@@ -17,6 +17,7 @@ from typing import Any
 from ..services.filesystem import Duplicates, Durability
 from ..services.layout import Layout
 from ..tls.policy import PROFILES, ClientCertificate
+from ..tls.rules import CertificateRule
 from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_valid_uid
 
 
@@ -203,6 +204,7 @@ PATH = ValueType("a path, absolute or relative to the directory of this file", P
 LAYOUT = ValueType("a path with placeholders in braces, among them {SOPInstanceUID}", Layout)
 ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as systemd:domain=INET:index=0", _endpoint)
 PROFILE = choice(PROFILES)
+CERTIFICATE_RULE = ValueType("a condition on a certificate such as dns:ct1.hospital.example", CertificateRule.parse)
 CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
 DUPLICATES = choice({policy.value: policy for policy in Duplicates})
 FSYNC = choice({durability.value: durability for durability in Durability})

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dimsetls.association.acceptor import AcceptorFactory, ApplicationEntity
+from dimsetls.association.acceptor import AcceptorFactory
+from dimsetls.association.admission import ApplicationEntity
 from dimsetls.association.events import Event
 from dimsetls.association.requests import EchoRequest, Request, StoreRequest
 from dimsetls.dimse.command import CommandSet, read_command, write_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.address import IPv4Address
 
-from dimsetls.association.acceptor import ApplicationEntity, is_ae_title
+from dimsetls.association.admission import ApplicationEntity, Caller, Refusal
 from dimsetls.association.events import AssociationEnded, AssociationRefused, AssociationStarted, ConnectionFailed
 from dimsetls.association.limits import Limits
 from dimsetls.association.protocol import Timeouts
@@ -65,7 +65,7 @@ def test_an_unknown_called_ae_title_is_rejected(called):
     assert stage.peer().send(titled(b"PEER", called.encode())) == [AssociateRJ(1, 1, 7)]
     refused = stage.told(AssociationRefused)
     assert refused.sentence == f"{called!r} was called; AE titles here are DIMSETLS"
-    assert (refused.result, refused.source, refused.reason) == (1, 1, 7)
+    assert refused.answer == AssociateRJ(1, 1, 7)
 
 
 def test_each_ae_title_of_a_listener_has_its_own_services():
@@ -77,18 +77,32 @@ def test_each_ae_title_of_a_listener_has_its_own_services():
     assert not verify_answer.presentation_contexts[0].accepted
 
 
-def test_a_calling_ae_title_that_is_not_admitted_is_rejected():
-    asked = []
+def test_a_caller_that_is_not_admitted_is_rejected():
+    asked: list[Caller] = []
 
-    def admits(calling_ae_title: str, address: str) -> bool:
-        asked.append((calling_ae_title, address))
-        return calling_ae_title == "FRIEND"
+    def admits(caller: Caller) -> Refusal | None:
+        asked.append(caller)
+        return Refusal(f"{caller.calling_ae_title} is a stranger") if caller.calling_ae_title != "FRIEND" else None
 
     stage = Stage(admits=admits)
     assert stage.peer().send(request(calling="STRANGER")) == [AssociateRJ(1, 1, 3)]
     assert isinstance(stage.peer().send(request(calling="FRIEND"))[0], AssociateAC)
-    assert asked == [("STRANGER", "192.0.2.1"), ("FRIEND", "192.0.2.1")]
-    assert stage.told(AssociationRefused).sentence == "'STRANGER' at 192.0.2.1 is not among the peers of DIMSETLS"
+    assert asked == [Caller("STRANGER", "192.0.2.1", None), Caller("FRIEND", "192.0.2.1", None)]
+    refused = stage.told(AssociationRefused)
+    assert (refused.sentence, refused.is_security_alert) == ("STRANGER is a stranger", False)
+
+
+def test_a_caller_comes_with_the_certificate_that_tls_verified(authority):
+    asked: list[Caller] = []
+
+    def admits(caller: Caller) -> Refusal | None:
+        asked.append(caller)
+        return Refusal("this certificate is for another", is_security_alert=True)
+
+    stage = Stage(admits=admits, tls=authority)
+    assert stage.peer().send(request()) == [AssociateRJ(1, 1, 3)]
+    assert "development client" in asked[0].certificate.subject
+    assert stage.told(AssociationRefused).is_security_alert
 
 
 @pytest.mark.parametrize("title", [b"", b"BACK\\SLASH", b"NEW\nLINE", b"\x1b[31mRED", b"CAF\xc9", b"NUL\0"])
@@ -96,14 +110,6 @@ def test_a_calling_ae_title_that_is_none_is_rejected_whoever_is_admitted(title):
     stage = Stage()
     assert stage.peer().send(titled(title)) == [AssociateRJ(1, 1, 3)]
     assert stage.kinds == ["AssociationRefused"]
-
-
-@pytest.mark.parametrize(("title", "verdict"), [
-    ("A", True), ("SIXTEEN LETTERS!", True), ("a b", True), ("", False), ("SEVENTEEN LETTERS", False),
-    ("A\\B", False), ("A\tB", False), ("\x7f", False), ("É", False),
-])  # fmt: skip
-def test_what_an_ae_title_is(title, verdict):
-    assert is_ae_title(title) is verdict
 
 
 def test_a_wrong_application_context_is_rejected():
@@ -123,7 +129,7 @@ def test_another_protocol_version_is_rejected_by_the_provider_and_told():
     peer.close()
     refused = stage.told(AssociationRefused)
     assert refused.sentence == "protocol version not supported"
-    assert (refused.result, refused.source, refused.reason) == (1, 2, 2)
+    assert refused.answer == AssociateRJ(1, 2, 2)
     assert stage.kinds == ["AssociationRefused"]
     assert stage.is_quiet
 
@@ -158,7 +164,7 @@ def test_a_request_that_cannot_be_read_is_aborted_as_the_table_has_it_and_told()
     peer.close()
     refused = stage.told(AssociationRefused)
     assert refused.sentence == "presentation context ID 2 is even; odd numbers 1 to 255 are allowed"
-    assert refused.result is None
+    assert refused.answer is None
     assert stage.is_quiet
 
 

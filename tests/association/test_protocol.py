@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from dimsetls.association.acceptor import AcceptorFactory, ApplicationEntity
+from dimsetls.association.acceptor import AcceptorFactory
+from dimsetls.association.admission import ApplicationEntity
 from dimsetls.association.events import AssociationEnded, AssociationRefused, AssociationStarted, ConnectionFailed
 from dimsetls.association.protocol import LINGER_AFTER_EXPIRY, Timeouts
 from dimsetls.association.timers import LOOKS

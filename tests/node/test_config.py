@@ -4,11 +4,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dimsetls.association.admission import Caller
 from dimsetls.errors import ConfigurationError
 from dimsetls.node.config import load
 from dimsetls.node.options import SECTIONS, sample
 from dimsetls.services.filesystem import Duplicates, Durability
+from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.tls.policy import BCP195_RFC9325, ClientCertificate
+from dimsetls.tls.session import PeerCertificate
 
 MINIMAL = """\
 [listener main]
@@ -139,19 +142,43 @@ def test_peers_are_recognized_by_title_and_address(read):
                   "[peer ct1]\nae-title = CT\naddresses = 10.1.0.0/16, ::1\n[peer ct2]\nae-title = CT 2\n")
     ae = config.aes[0]
     assert config.peers[0].addresses == (ip_network("10.1.0.0/16"), ip_network("::1"))
-    assert ae.recognizes("CT", "10.1.2.3")
-    assert ae.recognizes(" CT  ", "::ffff:10.1.2.3")
-    assert ae.recognizes("CT", "::1")
-    assert not ae.recognizes("CT", "10.2.0.1")
-    assert not ae.recognizes("CT", "unix")
-    assert not ae.recognizes("ct", "10.1.2.3")
-    assert ae.recognizes("CT 2", "unix")
-    assert ae.recognizes("CT 2", "192.0.2.1")
-    assert not ae.recognizes("MR", "10.1.2.3")
+
+    def recognizes(title, address):
+        return ae.refusal(Caller(title, address, None), config.peers) is None
+
+    assert recognizes("CT", "10.1.2.3")
+    assert recognizes("CT", "::ffff:10.1.2.3")
+    assert recognizes("CT", "::1")
+    assert not recognizes("CT", "10.2.0.1")
+    assert not recognizes("CT", "unix")
+    assert not recognizes("ct", "10.1.2.3")
+    assert recognizes("CT 2", "unix")
+    assert recognizes("CT 2", "192.0.2.1")
+    assert not recognizes("MR", "10.1.2.3")
+
+
+@pytest.mark.parametrize("callers", ["any", "ct1, ct2"])
+def test_a_title_bound_to_certificates_is_for_them_alone(read, callers):
+    config = read(changed("storage = archive", f"storage = archive\npeers = {callers}") +
+                  "[peer ct1]\nae-title = CT\ncertificates = dns:ct1.example, subject:CN=CT and subject:O=H\n"
+                  "[peer ct2]\nae-title = MR\n")
+    authority = DevelopmentAuthority()
+
+    def refusal(title, *names):
+        peer = PeerCertificate.of(authority.issue_client("CT", names=names).material.certificate) if names else None
+        return config.aes[0].refusal(Caller(title, "10.1.2.3", peer), config.peers)
+
+    assert refusal("CT", "ct1.example") is None
+    assert refusal("MR", "elsewhere.example") is None
+    stranger, nobody = refusal("CT", "elsewhere.example"), refusal("CT")
+    assert stranger.is_security_alert
+    assert "CT is bound to certificates by [peer ct1], but CN=CT" in stranger.sentence
+    assert nobody.is_security_alert
+    assert "no certificate came with it" in nobody.sentence
 
 
 def test_any_peer_is_recognized_where_none_is_named(read):
-    assert read(MINIMAL).aes[0].recognizes("WHOEVER", "unix")
+    assert read(MINIMAL).aes[0].refusal(Caller("WHOEVER", "unix", None), ()) is None
 
 
 @pytest.mark.parametrize(("text", "problem"), [

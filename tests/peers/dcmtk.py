@@ -8,7 +8,6 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from .running import DEADLINE, Service
 
@@ -68,13 +67,14 @@ def sent(
         port = server.getsockname()[1]
         scu = [find("storescu"), *WAITS, *options, "127.0.0.1", port, *files]
         scp = [find("storescp"), "--inetd", "--bit-preserving", *accepting, "--output-directory", directory]
-        with subprocess.Popen(list(map(str, scu)), env=environment, **_SILENT) as sending:
-            connection, _ = server.accept()
-            with connection:
-                subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True,
-                               **{**_SILENT, "stdin": connection})
-            sending.wait(DEADLINE)
+        with subprocess.Popen(list(map(str, scu)), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as sending:
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True, stdin=connection)
+            except (TimeoutError, subprocess.SubprocessError) as error:
+                sending.kill()
+                raise AssertionError(f"{error}; storescu says: {sending.communicate()[0]}") from error
+            sending.communicate(timeout=DEADLINE)
     return sorted(directory.iterdir())
-
-
-_SILENT: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)

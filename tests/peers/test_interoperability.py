@@ -72,18 +72,19 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Profile Propose has each file's SOP class in the file's transfer syntax, profile Accept all of them for a class.
     """
-    syntaxes: dict[str, list[str]] = {}
-    for sop_class, syntax in sorted({(each.sop_class_uid, each.transfer_syntax_uid) for each in shipped()}):
-        syntaxes.setdefault(sop_class, []).append(syntax)
-    pairs = [(sop_class, syntax) for sop_class in syntaxes for syntax in syntaxes[sop_class]]
+    def key(uid: str) -> str:  # names of sections have no dots
+        return "T" + uid.replace(".", "x")
+
+    pairs = sorted({(each.sop_class_uid, each.transfer_syntax_uid) for each in shipped()})
+    sections = {syntax: [syntax] for _, syntax in pairs}
+    for sop_class, syntax in pairs:
+        sections.setdefault(sop_class, []).append(syntax)
     lines = ["[[TransferSyntaxes]]"]
-    for _, syntax in pairs:
-        lines += [f"[{syntax}]", f"TransferSyntax1 = {syntax}"]
-    for sop_class, several in syntaxes.items():
-        lines += [f"[{sop_class}]", *(f"TransferSyntax{n} = {syntax}" for n, syntax in enumerate(several, 1))]
-    lines += ["[[PresentationContexts]]", "[Each]"]
-    lines += [f"PresentationContext{n} = {sop_class}\\{syntax}" for n, (sop_class, syntax) in enumerate(pairs, 1)]
-    lines += ["[All]", *(f"PresentationContext{n} = {sop_class}\\{sop_class}" for n, sop_class in enumerate(syntaxes, 1))]
+    for name, syntaxes in sections.items():
+        lines += [f"[{key(name)}]", *(f"TransferSyntax{n} = {syntax}" for n, syntax in enumerate(syntaxes, 1))]
+    lines += ["[[PresentationContexts]]"]
+    for name, contexts in ("Each", pairs), ("All", [(each, each) for each in sorted({each for each, _ in pairs})]):
+        lines += [f"[{name}]", *(f"PresentationContext{n} = {a}\\{key(b)}" for n, (a, b) in enumerate(contexts, 1))]
     lines += ["[[Profiles]]", "[Propose]", "PresentationContexts = Each", "[Accept]", "PresentationContexts = All", ""]
     path = tmp_path_factory.mktemp("dcmtk") / "profiles.cfg"
     path.write_text("\n".join(lines))

@@ -1,0 +1,652 @@
+"""DIMSE over an association: what a handler gets, what the peer is answered, and what breaks nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from dimsetls.association.events import AssociationEnded
+from dimsetls.association.requests import EchoRequest, StoreRequest
+from dimsetls.association.stream import HIGH_WATER
+from dimsetls.codes import CommandField
+from dimsetls.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, Element, write_command
+from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, Response
+from dimsetls.errors import (
+    AssociationAborted,
+    AssociationError,
+    AssociationReleased,
+    LocalProtocolError,
+    ProviderAborted,
+    ServiceError,
+)
+from dimsetls.testing import Peer, tamper
+from dimsetls.uids import VERIFICATION
+from dimsetls.ul.pdus import PDV, Abort, AsynchronousOperationsWindow, PDataTF, ReleaseRP, ReleaseRQ
+from dimsetls.ul.writer import write_fragments
+
+from .stage import (
+    CT,
+    INSTANCE,
+    MR,
+    Services,
+    Stage,
+    command,
+    data_set,
+    echo,
+    open_fragment,
+    responses,
+    statuses,
+    store,
+    store_command,
+)
+
+WINDOW_OF_TWO = {"asynchronous_operations_window": AsynchronousOperationsWindow(2, 1)}
+
+
+class Manual(Services):
+    """Operations that the test finishes, in the order of its choice."""
+
+    def __init__(self) -> None:
+        self.finish: list[Deferred[Any]] = []
+        super().__init__(self._wait)
+
+    async def _wait(self, request: object) -> Any:
+        self.finish.append(Deferred())
+        return await self.finish[-1]
+
+
+def raising(error: BaseException) -> Services:
+    async def handle(request: object) -> int:
+        raise error
+
+    return Services(handle)
+
+
+def returning(value: object) -> Services:
+    async def handle(request: object) -> Any:
+        return value
+
+    return Services(handle)
+
+
+# Echo and store, end to end ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_an_echo_is_answered_with_success_on_its_context_and_under_its_message_id(authority, over_tls):
+    peer = Stage(tls=authority if over_tls else None).associated()
+    [answer] = peer.send(echo(0xFFFF))
+    assert isinstance(answer, PDataTF)
+    assert [(value.context_id, value.control) for value in answer.values] == [(1, 3)]
+    assert responses([answer]) == [
+        Response(CommandField.C_ECHO_RSP, 0xFFFF, 0, affected_sop_class_uid=VERIFICATION)
+    ]
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+@pytest.mark.parametrize("length", [0, 1, 16378, 16379, 300_000])
+def test_a_store_reaches_the_handler_bit_for_bit(authority, length, over_tls):
+    stage = Stage(tls=authority if over_tls else None)
+    data = bytes(number % 251 for number in range(length))
+    answer = stage.associated().send(store(data, 0x1234))
+    assert stage.services.data == [data]
+    assert responses(answer) == [
+        Response(CommandField.C_STORE_RSP, 0x1234, 0, affected_sop_class_uid=CT, affected_sop_instance_uid=INSTANCE)
+    ]
+
+
+def test_a_store_in_one_pdu_of_many_values_and_empty_fragments():
+    stage = Stage()
+    message = CStoreRQ(1, CT, INSTANCE).command()
+    fragments = [pdu[12:] for pdu in write_fragments(3, True, write_command(message), 64)]
+    values = [PDV(3, 1, each) for each in fragments[:-1]] + [PDV(3, 3, fragments[-1])]
+    values += [PDV(3, 0, b""), PDV(3, 0, b"ab"), PDV(3, 0, b""), PDV(3, 2, b"")]
+    assert statuses(stage.associated().send(PDataTF(tuple(values)))) == [(1, 0)]
+    assert stage.services.data == [b"ab"]
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_a_conversation_byte_by_byte(authority, over_tls):
+    stage = Stage(tls=authority if over_tls else None)
+    peer = stage.associated()
+    answers = []
+    for position, byte in enumerate(conversation := echo(1) + store(b"instance", 2) + echo(3)):
+        answers += peer.send(bytes((byte,)))
+        assert len(answers) < 3 or position == len(conversation) - 1
+    assert statuses(answers) == [(1, 0), (2, 0), (3, 0)]
+    assert stage.services.data == [b"instance"]
+
+
+def test_a_conversation_in_one_piece():
+    peer = Stage().associated()
+    assert statuses(peer.send(echo(1) + store(b"instance", 2) + echo(3))) == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_an_echo_with_a_data_set_is_answered_after_it():
+    stage = Stage()
+    peer = stage.associated()
+    with_data = CEchoRQ(5, VERIFICATION).command() | {Element.COMMAND_DATA_SET_TYPE: DATA_SET_FOLLOWS}
+    assert peer.send(command(with_data)) == []
+    assert peer.send(data_set(bytes(1 << 20), 1)[: 16384 * 2]) == []
+    assert statuses(peer.send(data_set(bytes(1 << 20), 1)[16384 * 2 :])) == [(5, 0)]
+    assert statuses(peer.send(echo(6))) == [(6, 0)]
+
+
+@pytest.mark.parametrize("kind", [0x0000, 0x0001, 0x0102, 0xFFFF])
+def test_any_command_data_set_type_but_0101_says_that_a_data_set_follows(kind):
+    stage = Stage()
+    message = CStoreRQ(1, CT, INSTANCE).command() | {Element.COMMAND_DATA_SET_TYPE: kind}
+    assert statuses(stage.associated().send(command(message, 3) + data_set(b"data"))) == [(1, 0)]
+    assert stage.services.data == [b"data"]
+
+
+# What is answered with a failure -----------------------------------------------------------------------------------
+
+
+def failure_of(stage: Stage, *what: bytes) -> tuple[int, str]:
+    """The one response to this, which is a failure; the association goes on, and counts it."""
+    peer = stage.associated()
+    [response] = responses(peer.send(*what))
+    [after] = peer.send(echo(99))
+    assert responses([after])[0].message_id_being_responded_to == 99
+    peer.send(ReleaseRQ())
+    peer.close()
+    ended = stage.told(AssociationEnded)
+    assert (ended.outcome, ended.failures >= 1, ended.instances) == ("released", True, 0)
+    assert stage.is_quiet
+    return response.status, response.error_comment
+
+
+def test_a_sop_class_that_is_not_that_of_the_context_is_0122():
+    assert failure_of(Stage(), store(b"data", sop_class=MR))[0] == 0x0122
+    assert failure_of(Stage(), command(CEchoRQ(1, CT).command(), 1))[0] == 0x0122
+
+
+@pytest.mark.parametrize("field", [
+    0x0000, 0x0002, CommandField.C_GET_RQ, CommandField.C_FIND_RQ, CommandField.C_MOVE_RQ, CommandField.N_CREATE_RQ,
+    0x7FFF,
+])  # fmt: skip
+def test_an_operation_that_is_not_known_is_0211_and_says_which(field):
+    message = {Element.AFFECTED_SOP_CLASS_UID: VERIFICATION, Element.COMMAND_FIELD: field, Element.MESSAGE_ID: 1,
+               Element.COMMAND_DATA_SET_TYPE: NO_DATA_SET}  # fmt: skip
+    stage = Stage()
+    assert failure_of(stage, command(message)) == (0x0211, f"operation {field:04X}H is not known here")
+
+
+def test_the_answer_to_an_operation_that_is_not_known_has_bit_15_and_its_uids():
+    message = {Element.REQUESTED_SOP_CLASS_UID: VERIFICATION, Element.COMMAND_FIELD: CommandField.N_GET_RQ,
+               Element.MESSAGE_ID: 7, Element.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+               Element.REQUESTED_SOP_INSTANCE_UID: INSTANCE}  # fmt: skip
+    [response] = responses(Stage().associated().send(command(message)))
+    assert response.command_field == CommandField.N_GET_RSP
+    assert (response.affected_sop_class_uid, response.affected_sop_instance_uid) == (VERIFICATION, INSTANCE)
+
+
+@pytest.mark.parametrize("missing", [
+    Element.AFFECTED_SOP_CLASS_UID, Element.AFFECTED_SOP_INSTANCE_UID, Element.PRIORITY,
+])  # fmt: skip
+def test_a_missing_mandatory_element_is_0212_and_says_which(missing):
+    message = CStoreRQ(1, CT, INSTANCE).command()
+    del message[missing]
+    status, comment = failure_of(Stage(), command(message, 3), data_set(b"data"))
+    assert status == 0x0212
+    assert comment == f"the command set lacks {missing.name} (0000,{missing:04X})"[:64]
+
+
+def test_a_store_without_a_data_set_is_0212():
+    message = CStoreRQ(1, CT, INSTANCE).command() | {Element.COMMAND_DATA_SET_TYPE: NO_DATA_SET}
+    assert failure_of(Stage(), command(message, 3)) == (0x0212, "C-STORE without a data set")
+
+
+def test_a_message_id_that_is_in_use_is_0210_and_the_first_is_answered_all_the_same():
+    services = Manual()
+    peer = Stage(services, maximum_operations_invoked=2).associated(**WINDOW_OF_TWO)
+    peer.send(echo(1))
+    assert statuses(peer.send(echo(1))) == [(1, 0x0210)]
+    before = len(peer.received)
+    services.finish[0].callback(0)
+    peer._link.pump()
+    assert statuses(peer.received[before:]) == [(1, 0)]
+    assert len(services.requests) == 1
+
+
+@pytest.mark.parametrize("value", [None, "0000", -1, 0x10000, 1.0, object()])
+def test_a_handler_that_returns_no_status_is_0110_and_logged(logged, value):
+    assert failure_of(Stage(returning(value)), echo()) == (0x0110, "")
+    assert "a status from 0 to FFFFH is expected" in logged[0]["log_format"]
+
+
+def test_a_handler_that_raises_service_error_is_answered_with_its_status_and_comment(logged):
+    services = raising(ServiceError(0xA700, "the store is full, and this sentence is longer than LO can hold"))
+    status, comment = failure_of(Stage(services), store(b"data"))
+    assert (status, comment) == (0xA700, "the store is full, and this sentence is longer than LO can hold"[:64])
+    warning = next(event for event in logged if "message_id" in event)
+    assert (warning["status"], warning["message_id"], warning["calling_ae_title"]) == ("A700H", 1, "PEER")
+
+
+@pytest.mark.parametrize("status", [-1, 0x10000])
+def test_a_service_error_with_a_status_that_is_none_is_0110_and_logged(logged, status):
+    assert failure_of(Stage(raising(ServiceError(status))), echo()) == (0x0110, "")
+    assert any("a status from 0 to FFFFH is expected" in event["log_format"] for event in logged)
+
+
+@pytest.mark.parametrize("error", [ValueError("what a secret"), KeyError(), AssertionError(), RecursionError()])
+def test_a_handler_that_raises_anything_is_0110_and_logged_but_not_told_to_the_peer(logged, error):
+    assert failure_of(Stage(raising(error)), store(b"data")) == (0x0110, "")
+    assert next(event["log_failure"].value for event in logged if "log_failure" in event) is error
+
+
+def test_a_handler_that_wants_to_end_the_process_ends_its_association_and_is_logged(logged):
+    stage = Stage(raising(SystemExit(1)))
+    assert stage.associated().send(echo()) == [Abort(0, 0)]
+    assert any(isinstance(event["log_failure"].value, SystemExit) for event in logged if "log_failure" in event)
+
+
+def test_a_failure_is_answered_only_after_the_whole_data_set():
+    peer = Stage(raising(ServiceError(0xA700))).associated()
+    whole = data_set(bytes(1 << 20))
+    assert peer.send(store_command(), whole[:500_000]) == []
+    assert statuses(peer.send(whole[500_000:])) == [(1, 0xA700)]
+
+
+def test_success_is_answered_only_after_the_whole_data_set():
+    peer = Stage(returning(0)).associated()
+    assert peer.send(store_command(), data_set(bytes(100))[:-1]) == []
+    assert statuses(peer.send(b"\0")) == [(1, 0)]
+
+
+@pytest.mark.parametrize("status", [0x0000, 0x0001, 0xB000, 0xB006, 0xB007])
+def test_a_warning_is_no_failure_and_its_instance_counts(status):
+    stage = Stage(returning(status))
+    peer = stage.associated()
+    assert statuses(peer.send(store(b"data"))) == [(1, status)]
+    peer.close()
+    ended = stage.told(AssociationEnded)
+    assert (ended.operations, ended.failures, ended.instances, ended.octets) == (1, 0, 1, 4)
+
+
+# What aborts -------------------------------------------------------------------------------------------------------
+
+
+def abort_of(what: bytes, **request: Any) -> tuple[int, str]:
+    """The provider reason with which this is aborted, the same on the wire and in the event, and its sentence."""
+    stage = Stage()
+    peer = stage.associated(**request)
+    answer = peer.send(what)
+    assert isinstance(answer[-1], Abort)
+    assert answer[-1].source == 2
+    peer.close()
+    ended = stage.told(AssociationEnded)
+    assert (ended.outcome, ended.provider_reason) == ("provider-aborted", answer[-1].reason)
+    assert stage.is_quiet
+    return answer[-1].reason, ended.detail
+
+
+def test_a_context_that_was_not_accepted():
+    assert abort_of(echo(context_id=7)) == (5, "presentation context 7 was not accepted")
+
+
+def test_a_data_set_where_a_command_is_due():
+    assert abort_of(data_set(b"data")) == (5, "a data set fragment came where a command fragment was due")
+
+
+def test_a_command_where_a_data_set_is_due():
+    reason, sentence = abort_of(store_command() + store_command(2))
+    assert (reason, sentence) == (5, "a command fragment came where a data set fragment was due")
+
+
+def test_a_message_that_changes_its_context():
+    reason, sentence = abort_of(store_command() + data_set(b"data", 1))
+    assert (reason, sentence) == (5, "presentation context 1 came inside a message on context 3")
+
+
+def test_a_command_set_longer_than_64_kib():
+    pdus = b"".join(write_fragments(1, True, bytes(65538), 16384))
+    assert abort_of(pdus) == (6, "a command set is longer than 65536 bytes")
+
+
+def test_a_command_set_that_cannot_be_read():
+    assert abort_of(b"".join(write_fragments(1, True, b"\x08\0\0\0\0\0\0\0", 16384)))[0] == 6
+
+
+@pytest.mark.parametrize("missing", [Element.COMMAND_FIELD, Element.MESSAGE_ID, Element.COMMAND_DATA_SET_TYPE])
+def test_a_command_that_cannot_even_be_answered(missing):
+    message = CEchoRQ(1, VERIFICATION).command()
+    del message[missing]
+    assert abort_of(command(message)) == (6, f"the command set lacks {missing.name} (0000,{missing:04X})")
+
+
+def test_a_response_to_nothing():
+    response = Response(CommandField.C_ECHO_RSP, 4711, 0).command()
+    assert abort_of(command(response)) == (5, "a response came to message 4711, which is not outstanding")
+
+
+@pytest.mark.parametrize(("window", "keywords"), [(1, {}), (2, WINDOW_OF_TWO)])
+def test_an_operation_more_than_the_window_allows(window, keywords):
+    services = Manual()
+    stage = Stage(services, maximum_operations_invoked=2)
+    peer = stage.associated(**keywords)
+    assert peer.send(*(echo(number) for number in range(window))) == []
+    assert peer.send(echo(window)) == [Abort(2, 5)]
+    assert len(services.requests) == window
+    for finish in services.finish:
+        finish.callback(0)  # answers that nobody waits for
+    peer.close()
+    assert f"the window is {window}" in stage.told(AssociationEnded).detail
+    assert stage.is_quiet
+
+
+# Cancels and the window ----------------------------------------------------------------------------------------
+
+
+def test_a_cancel_of_nothing_is_ignored():
+    peer = Stage().associated()
+    cancel = {Element.COMMAND_FIELD: CommandField.C_CANCEL_RQ, Element.MESSAGE_ID_BEING_RESPONDED_TO: 1,
+              Element.COMMAND_DATA_SET_TYPE: NO_DATA_SET}  # fmt: skip
+    assert peer.send(command(cancel)) == []
+    assert statuses(peer.send(echo())) == [(1, 0)]
+    with_data = command(cancel | {Element.COMMAND_DATA_SET_TYPE: DATA_SET_FOLLOWS}) + data_set(bytes(400_000), 1)
+    assert peer.send(with_data) == []
+    assert statuses(peer.send(echo())) == [(1, 0)]
+
+
+def test_two_operations_are_answered_in_the_order_in_which_they_finish():
+    services = Manual()
+    peer = Stage(services, maximum_operations_invoked=2).associated(**WINDOW_OF_TWO)
+    assert peer.send(echo(1), store(b"data", 2)) == []
+    before = len(peer.received)
+    services.finish[1].callback(0)
+    services.finish[0].callback(0)
+    peer._link.pump()
+    assert statuses(peer.received[before:]) == [(2, 0), (1, 0)]
+    assert peer.send(echo(3), echo(4)) == []  # there is room for two again
+
+
+def test_a_window_of_0_has_no_bound():
+    services = Manual()
+    keywords = {"asynchronous_operations_window": AsynchronousOperationsWindow(0, 1)}
+    peer = Stage(services, maximum_operations_invoked=0).associated(**keywords)
+    assert peer.send(*(echo(number) for number in range(100))) == []
+    assert len(services.requests) == 100
+
+
+# The data set and the peer's patience ------------------------------------------------------------------------------
+
+
+def test_a_handler_that_does_not_read_makes_the_peer_wait_and_not_the_memory_grow():
+    services = Manual()
+    stage = Stage(services)
+    peer = stage.associated()
+    server = peer.end.other
+    assert peer.send(store(bytes(2 << 20))) == []
+    assert not server.is_reading
+    [request] = services.requests
+    assert HIGH_WATER < request.data._octets_queued <= HIGH_WATER + 2 * 65536
+    stage.link.advance(1.0)
+    assert not server.is_reading
+    before = len(peer.received)
+    services.finish[0].callback(0)  # without having read
+    stage.link.pump()
+    assert server.is_reading
+    assert statuses(peer.received[before:]) == [(1, 0)]
+    assert statuses(peer.send(store(b"next", 2))) == []
+    assert stage.services.requests[1].data._octets_queued == 4
+
+
+def test_a_handler_that_reads_late_gets_all_of_it():
+    gate: Deferred[None] = Deferred()
+    read = []
+
+    async def handle(request: StoreRequest) -> int:
+        await gate
+        async for piece in request.data:
+            read.append(piece)
+        return 0
+
+    stage = Stage(Services(handle))
+    peer = stage.associated()
+    data = bytes(number % 251 for number in range(1 << 20))
+    assert peer.send(store(data)) == []
+    before = len(peer.received)
+    gate.callback(None)
+    stage.link.pump()
+    assert b"".join(read) == data
+    assert statuses(peer.received[before:]) == [(1, 0)]
+
+
+def test_one_peer_that_waits_does_not_delay_another():
+    services = Manual()
+    stage = Stage(services)
+    waiting, other = stage.associated(), stage.associated()
+    waiting.send(store(bytes(2 << 20)))
+    other.send(store(b"small"))
+    before = len(other.received)
+    services.finish[1].callback(0)
+    stage.link.pump()
+    assert statuses(other.received[before:]) == [(1, 0)]
+    assert not waiting.end.other.is_reading
+
+
+@pytest.mark.parametrize("fails_at", [0, 3])
+def test_a_sink_that_raises_in_the_middle_is_answered_after_the_rest_has_passed(fails_at):
+    written = []
+
+    class Sink:
+        def write(self, piece: bytes | memoryview) -> None:
+            if len(written) == fails_at:
+                raise ServiceError(0xA700, "store is full")
+            written.append(bytes(piece))
+
+    async def handle(request: StoreRequest) -> int:
+        await request.data.copy_to(Sink())
+        return 0
+
+    stage = Stage(Services(handle))
+    peer = stage.associated()
+    assert statuses(peer.send(store(bytes(1 << 20)))) == [(1, 0xA700)]
+    assert len(written) == fails_at
+    assert peer.end.other.is_reading
+    assert statuses(peer.send(store(b"", 2))) == [(2, 0)]
+
+
+# The association ends under a handler ------------------------------------------------------------------------------
+
+
+def abort(peer: Peer) -> None:
+    peer.send(bytes(30_000), Abort(0, 0))
+
+
+def abort_as_provider(peer: Peer) -> None:
+    peer.send(bytes(30_000), Abort(2, 0))
+
+
+def reset(peer: Peer) -> None:
+    peer.end.abortConnection()
+    peer._link.pump()
+
+
+def break_record(peer: Peer) -> None:
+    peer.end.on_the_way = tamper
+    peer.send(bytes(64))
+
+
+def say_nonsense(peer: Peer) -> None:
+    peer.send(bytes(50_000), b"\xff" * 64)
+
+
+def rest(peer: Peer) -> None:
+    peer._link.pump([10.0] * 40)
+
+
+ENDS = [
+    (abort, AssociationAborted), (abort_as_provider, ProviderAborted), (Peer.cut, ProviderAborted),
+    (Peer.close, ProviderAborted), (reset, ProviderAborted), (break_record, ProviderAborted),
+    (say_nonsense, ProviderAborted), (rest, AssociationError),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "error"), ENDS)
+@pytest.mark.parametrize("read", ["read", "copy_to", "async for"])
+def test_a_handler_learns_where_it_reads_why_the_association_ended(authority, logged, end, error, read):
+    raised: list[BaseException] = []
+    taken: list[bytes] = []
+
+    class Sink:
+        def write(self, piece: bytes | memoryview) -> None:
+            taken.append(bytes(piece))
+
+    async def handle(request: StoreRequest) -> int:
+        try:
+            if read == "read":
+                await request.data.read()
+            elif read == "copy_to":
+                await request.data.copy_to(Sink())
+            else:
+                async for piece in request.data:
+                    taken.append(piece)
+        except AssociationError as reason:
+            raised.append(reason)
+            raise
+        return 0
+
+    stage = Stage(Services(handle), tls=authority)
+    peer, other = stage.associated(), stage.associated(calling="OTHER")
+    peer.send(store_command(), open_fragment(50_000), bytes(20_000))
+    end(peer)
+    assert [type(each) for each in raised] == [error]
+    assert read == "read" or sum(map(len, taken)) >= 20_000
+    if end is not rest:
+        assert statuses(other.send(store(b"other"))) == [(1, 0)]
+        assert len(raised) == 1
+    peer.close()
+    ended = next(event for event in stage.events if isinstance(event, AssociationEnded))
+    assert (ended.operations, ended.instances) == (0, 0)
+    assert logged == []  # how an association ends is one event, not also a failed operation
+
+
+def test_a_release_in_the_middle_of_an_operation_ends_it():
+    raised: list[BaseException] = []
+
+    async def handle(request: StoreRequest) -> int:
+        try:
+            await request.data.read()
+        except AssociationReleased as reason:
+            raised.append(reason)
+        return 0
+
+    stage = Stage(Services(handle))
+    peer = stage.associated()
+    peer.send(store_command())
+    assert peer.send(ReleaseRQ()) == [ReleaseRP()]
+    assert len(raised) == 1
+    peer.close()
+    assert stage.told(AssociationEnded).operations == 0
+    assert stage.is_quiet
+
+
+def test_an_operation_that_finishes_after_the_association_is_not_answered():
+    services = Manual()
+    stage = Stage(services)
+    peer = stage.associated()
+    peer.send(echo())
+    peer.cut()
+    services.finish[0].callback(0)
+    assert stage.told(AssociationEnded).operations == 0
+    assert stage.is_quiet
+
+
+@pytest.mark.parametrize("where", ["before the data set", "in the middle", "at the end"])
+def test_a_handler_may_abort(where):
+    async def handle(request: StoreRequest | EchoRequest) -> int:
+        if where == "in the middle":
+            async for _ in request.data:
+                break
+        elif where == "at the end":
+            await request.data.read()
+        request.association.abort()
+        return 0
+
+    stage = Stage(Services(handle))
+    peer = stage.associated()
+    assert peer.send(store(bytes(400_000))) == [Abort(0, 0)]
+    assert peer.send(echo()) == []
+    peer.close()
+    ended = stage.told(AssociationEnded)
+    assert (ended.outcome, ended.detail) == ("aborted", "the association was aborted here")
+    assert (ended.operations, ended.instances) == (0, 0)
+    assert stage.is_quiet
+
+
+def test_aborting_twice_says_nothing_more():
+    async def handle(request: EchoRequest) -> int:
+        request.association.abort()
+        request.association.abort()
+        return 0
+
+    assert Stage(Services(handle)).associated().send(echo()) == [Abort(0, 0)]
+
+
+# Requests of ours on the same association ------------------------------------------------------------------------
+
+
+class Asking(Services):
+    """Keeps the association of the first echo, to send requests on it."""
+
+    def __init__(self) -> None:
+        super().__init__(self._keep)
+
+    async def _keep(self, request: EchoRequest) -> int:
+        self.association, self.context = request.association, request.context
+        return 0
+
+
+def asking() -> tuple[Peer, Asking]:
+    services = Asking()
+    peer = Stage(services).associated()
+    peer.send(echo())
+    return peer, services
+
+
+def test_a_response_reaches_who_asked_by_its_message_id():
+    peer, asks = asking()
+    answers: dict[int, Response] = {}
+    for message_id in (1, 2):
+        asked = asks.association.request(asks.context, CEchoRQ(message_id, VERIFICATION))
+        asked.addCallback(lambda response, message_id=message_id: answers.setdefault(message_id, response))
+    for message_id, status in ((2, 0x0122), (1, 0)):
+        peer.send(command(Response(CommandField.C_ECHO_RSP, message_id, status).command()))
+    assert {message_id: response.status for message_id, response in answers.items()} == {1: 0, 2: 0x0122}
+
+
+def test_a_request_with_a_data_set_keeps_to_the_peers_maximum_length():
+    peer, asks = asking()
+    asks.association.request(asks.context, CStoreRQ(1, CT, INSTANCE), bytes(100_000))
+    before = len(peer.received)
+    peer._link.pump()
+    values = [value for pdu in peer.received[before:] for value in pdu.values]
+    assert max(len(value.fragment) for value in values) == 16384 - 6
+    assert sum(len(value.fragment) for value in values if not value.is_command) == 100_000
+    assert [value.is_last for value in values if not value.is_command] == [False] * 6 + [True]
+
+
+def test_a_request_fails_when_the_association_ends():
+    peer, asks = asking()
+    failures: list[Any] = []
+    asks.association.request(asks.context, CEchoRQ(1, VERIFICATION)).addErrback(failures.append)
+    peer.send(Abort(0, 0))
+    [failure] = failures
+    assert failure.check(AssociationAborted)
+    with pytest.raises(LocalProtocolError, match="the association is over"):
+        asks.association.request(asks.context, CEchoRQ(2, VERIFICATION))
+
+
+def test_a_message_id_is_used_once_at_a_time():
+    _, asks = asking()
+    taken = asks.association.new_message_id()
+    asks.association.request(asks.context, CEchoRQ(taken, VERIFICATION))
+    with pytest.raises(LocalProtocolError, match="is in use"):
+        asks.association.request(asks.context, CEchoRQ(taken, VERIFICATION))
+    asks.association._next_message_id = 0xFFFF
+    assert [asks.association.new_message_id() for _ in range(3)] == [0xFFFF, 2, 3]
