@@ -67,20 +67,31 @@ class AcceptorFactory(Factory):
         observers: Iterable[IAssociationObserver] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if isinstance(entities, ApplicationEntity):
-            entities = (entities,)
-        self.entities: Mapping[str, ApplicationEntity] = {entity.ae_title: entity for entity in entities}
-        self.limits = limits or Limits()
-        self.timeouts = timeouts or Timeouts()
-        self.count = AssociationCount(self.limits)
+        self.count = AssociationCount()
+        self.configure(entities, limits=limits, timeouts=timeouts, associate_length=associate_length)
         self.draining = False
-        self._associate_length = associate_length
         self._observers = [AssociationLog()] if observers is None else list(observers)
         self._clock = clock
         self._acceptors: dict[Acceptor, None] = {}  # an ordered set: the oldest comes first
         self.pending: dict[Acceptor, None] = {}
         """Those without an A-ASSOCIATE-RQ yet, oldest first."""
         self._drained: Deferred[None] | None = None
+
+    def configure(
+        self,
+        entities: ApplicationEntity | Iterable[ApplicationEntity],
+        *,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        associate_length: int = LengthLimits().associate,
+    ) -> None:
+        """What holds for connections from now on; associations that exist keep what they began with."""
+        if isinstance(entities, ApplicationEntity):
+            entities = (entities,)
+        self.entities: Mapping[str, ApplicationEntity] = {entity.ae_title: entity for entity in entities}
+        self.limits = limits or Limits()
+        self.timeouts = timeouts or Timeouts()
+        self._associate_length = associate_length
 
     def buildProtocol(self, addr: IAddress | None) -> AssociationProtocol:
         if self._clock is None:
@@ -227,7 +238,7 @@ class Acceptor:
         if isinstance(verdict, ApplicationEntity):
             if self._factory.draining:
                 verdict = Rejection("temporary congestion", "the service is shutting down")
-            elif refusal := self._factory.count.refusal(address, parties.calling_ae_title):
+            elif refusal := self._factory.count.refusal(self._factory.limits, address, parties.calling_ae_title):
                 verdict = Rejection("local limit exceeded", refusal)
         if isinstance(verdict, Rejection):
             self._reject(verdict)

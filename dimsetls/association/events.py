@@ -112,8 +112,9 @@ class AssociationLog:
                 fields |= {"sentence": printable(event.sentence), "result": event.result, "source": event.source}
                 fields |= {"reason": event.reason, "is_security_alert": event.is_security_alert}
                 answer = "" if event.result is None else " with A-ASSOCIATE-RJ ({result},{source},{reason})"
+                asker = _WHO if who.called_ae_title else "{peer}"  # a request that cannot be read names nobody
                 level, alert = ("error", "SECURITY ALERT: ") if event.is_security_alert else ("warn", "")
-                self._line(level, f"[{{association}}] {alert}refused {_WHO} {_HOW}{answer}: {{sentence}}", fields)
+                self._line(level, f"[{{association}}] {alert}refused {asker} {_HOW}{answer}: {{sentence}}", fields)
             case AssociationStarted():
                 fields |= {"contexts_accepted": event.contexts_accepted, "contexts_proposed": event.contexts_proposed}
                 fields |= {"implementation": printable(event.implementation)}

@@ -20,15 +20,13 @@ class Limits:
 class AssociationCount:
     """The associations that exist, by peer address and by calling AE title."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self.total = 0
         self._addresses: Counter[str] = Counter()
         self._titles: Counter[str] = Counter()
 
-    def refusal(self, address: str, calling_ae_title: str) -> str | None:
+    def refusal(self, limits: Limits, address: str, calling_ae_title: str) -> str | None:
         """Why one more cannot be had: one sentence, or None if it can."""
-        limits = self._limits
         if self.total >= limits.associations:
             return f"{self.total} associations exist, the limit is {limits.associations}"
         if self._addresses[address] >= limits.per_address:

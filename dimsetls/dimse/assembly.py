@@ -12,6 +12,8 @@ from .messages import number
 
 Piece = bytes | memoryview
 
+_BETWEEN_MESSAGES = -1  # not 0: a peer may send 0, though no context can have it
+
 
 class DataSetSink(Protocol):
     """Where the data set of one message goes, piece by piece. A piece is only valid during the call."""
@@ -38,7 +40,7 @@ class MessageAssembler:
         self._contexts = contexts
         self._begin_message = begin_message
         self._command = bytearray()
-        self._context_id = 0  # of the message under way; 0 between messages
+        self._context_id = _BETWEEN_MESSAGES  # or that of the message under way
         self._sink: DataSetSink | None = None  # set while a data set is due
         self._is_last = False
         self.octets = 0
@@ -64,7 +66,7 @@ class MessageAssembler:
         if not self._is_last:
             return
         if sink := self._sink:
-            self._sink, self._context_id = None, 0
+            self._sink, self._context_id = None, _BETWEEN_MESSAGES
             sink.end()
             return
         command = read_command(self._command)
@@ -72,11 +74,11 @@ class MessageAssembler:
         context_id = self._context_id
         has_data_set = number(command, Element.COMMAND_DATA_SET_TYPE) != NO_DATA_SET
         if not has_data_set:
-            self._context_id = 0
+            self._context_id = _BETWEEN_MESSAGES
         self._sink = self._begin_message(context_id, command, has_data_set)
 
     def _change_context(self, context_id: int) -> None:
-        if self._context_id:
+        if self._context_id != _BETWEEN_MESSAGES:
             sentence = f"presentation context {context_id} came inside a message on context {self._context_id}"
             raise RemoteProtocolError(sentence, ProviderReason.UNEXPECTED_PDU_PARAMETER)
         if context_id not in self._contexts:

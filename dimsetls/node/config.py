@@ -144,14 +144,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """[listener NAME]: a place where associations are accepted."""
+    """[listener NAME]: a place where associations are accepted; over TLS, unless `plain` was asked for in words."""
 
     name: str
     port: int
     interface: str
     endpoint: str | None
     backlog: int
-    tls: TLS
+    tls: TLS | None
+    plain: bool
     aes: tuple[AE, ...]
     limits: Limits
 
@@ -352,6 +353,9 @@ class Reading:
                                  f"as [listener {other.name}] takes {other}")
 
 
+DICOM_TLS_PORT = 2762
+"""Registered as dicom-tls (PS3.15 B.12 note)."""
+
 _UNUSABLE = object()
 """In place of a value that is missing or wrong and has no default."""
 
@@ -372,10 +376,16 @@ def _contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
     """Options of one section that do not go together: the option to change, and what is wrong with it."""
     given = section.entries
     match made:
-        case Listener(endpoint=str()):
-            for option in ("port", "interface", "backlog"):
+        case Listener(endpoint=endpoint, tls=tls, plain=plain, port=port):
+            for option in ("port", "interface", "backlog") if endpoint is not None else ():
                 if option in given:
                     yield option, f"found besides endpoint (line {given['endpoint'].line}), expected one or the other"
+            if plain and "tls" in given:
+                yield "plain", f"found besides tls (line {given['tls'].line}), expected one or the other"
+            if plain and endpoint is None and port == DICOM_TLS_PORT:
+                yield "port", f"found {port} for a plain listener, expected another: {port} is registered for TLS"
+            if not plain and tls is None and "tls" not in given:
+                yield "tls", "found nothing, expected the name of a [tls] section, such as tls = secure"
         case TLS(trust_roots=None, client_certificate=asked) if asked is not ClientCertificate.NONE:
             if "trust-roots" not in given:
                 yield "trust-roots", f"found nothing, expected a PEM file, as client-certificate is {asked.value}"

@@ -111,8 +111,8 @@ _FATAL = 2
 _DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
 _NAMED_CURVE = 3
 
-FAREWELL = b"\x15\x03\x03\x00\x02\x01\x5a" + b"\x15\x03\x03\x00\x02\x01\x00"
-"""user_canceled and close_notify: how to leave a handshake in good manners (RFC 8446 §6.1)."""
+FAREWELL = b"\x15\x03\x03\x00\x02\x02\x5a"
+"""user_canceled: how to leave a handshake that was never meant to be completed (RFC 8446 §6.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,3 +225,9 @@ class Observations:
         alone = (self.dhe, self.small_groups, self.ordinary)
         found = (*(self.old_versions or {}).values(), *self.forbidden, *self.discouraged, *alone)
         return tuple(each for each in found if each is not None)
+
+    @property
+    def flights(self) -> tuple[ServerFlight, ...]:
+        """Every answer to a ClientHello."""
+        answers = (*(each.flight for each in self.hellos), *(each.flight for each in self.sessions))
+        return tuple(flight for flight in answers if flight is not None)

@@ -47,7 +47,7 @@ NODE = SectionKind("node", None, "The process as a whole.", (
            "aborted."),
 ))
 
-LISTENER = SectionKind("listener", values.NAME, "A place where associations are accepted, always over TLS.", (
+LISTENER = SectionKind("listener", values.NAME, "A place where associations are accepted, over TLS as a rule.", (
     Option("port", values.PORT, "2762",
            "TCP port. 2762 is registered as dicom-tls; 0 takes any free port."),
     Option("interface", values.ADDRESS, "127.0.0.1",
@@ -58,7 +58,10 @@ LISTENER = SectionKind("listener", values.NAME, "A place where associations are 
            "systemd:domain=INET:index=0"),
     Option("backlog", values.integer(1, 65535), "1024",
            "Connections that the system holds ready until they are accepted."),
-    Option("tls", Reference("tls"), None, "How connections are secured.", "secure"),
+    Option("tls", Reference("tls"), "", "How connections are secured. Needed unless plain is given.", "secure"),
+    Option("plain", values.UNLESS_IN_WORDS, "refuse",
+           "Whether this listener speaks DICOM without TLS, so that who can see the network reads what is sent and "
+           "anyone may claim any AE title. Only instead of tls, never on port 2762, and only in words."),
     Option("aes", Reference("ae", many=True), None,
            "The application entities that are reached here, by AE title.", "DIMSETLS"),
     Option("limits", Reference("limits"), "",
@@ -80,7 +83,7 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
     Option("client-certificate", values.CLIENT_CERTIFICATE, "required",
            "Whether a peer must show a certificate, may, or is not asked for one. One that is shown is verified."),
     Option("development-certificates-outside-loopback",
-           values.choice({"refuse": False, "i understand the risk": True}), "refuse",
+           values.UNLESS_IN_WORDS, "refuse",
            "The certificates of dimsetls init serve on loopback addresses alone: the key of their authority lies "
            "beside them, and who has it can be any peer. Anywhere else they are refused, unless the risk is accepted "
            "in words."),

@@ -129,7 +129,8 @@ def summary(prepared: Prepared) -> Iterator[str]:
     for listener in config.listeners:
         titles = ", ".join(ae.title for ae in listener.aes)
         limits = listener.limits.name
-        yield f"listener {listener.name}: {listener}, TLS {listener.tls.name}, AE {titles}, limits {limits}"
+        protection = f"TLS {listener.tls.name}" if listener.tls else "plain DICOM without TLS"
+        yield f"listener {listener.name}: {listener}, {protection}, AE {titles}, limits {limits}"
     for tls in config.tls:
         certificate = prepared.key_material[tls.name].certificate
         yield (f"tls {tls.name}: {tls.profile.name}, client certificate {tls.client_certificate.value}, "

@@ -270,7 +270,7 @@ class Probe:
     def _offer(self, *key_material: KeyMaterial | None) -> Offer:
         """Everything, with our certificate or the one given."""
         return Offer(
-            suites="DEFAULT",
+            suites="DEFAULT:eNULL",
             groups=(*BCP195_RFC9325.groups, "P-521"),
             server_name=self._server_name,
             key_material=key_material[0] if key_material else self._key_material,

@@ -205,6 +205,7 @@ LAYOUT = ValueType("a path with placeholders in braces, among them {SOPInstanceU
 ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as systemd:domain=INET:index=0", _endpoint)
 PROFILE = choice(PROFILES)
 CERTIFICATE_RULE = ValueType("a condition on a certificate such as dns:ct1.hospital.example", CertificateRule.parse)
+UNLESS_IN_WORDS = choice({"refuse": False, "i understand the risk": True})
 CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
 DUPLICATES = choice({policy.value: policy for policy in Duplicates})
 FSYNC = choice({durability.value: durability for durability in Durability})

@@ -71,7 +71,9 @@ class Services:
         return next((answer for answer in answers if answer is not None), None)
 
     async def perform(self, request: Request) -> int:
+        uid = request.context.abstract_syntax
+        common = {item.sop_class_uid: item for item in request.association.peer.common_extended_negotiations}
         for provider in self._providers:
-            if provider.support(request.context.abstract_syntax, None) is not None:
+            if provider.support(uid, common.get(uid)) is not None:  # asked as it was when the context was negotiated
                 return await provider.perform(request)
         raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service of this AE supports the SOP class")

@@ -1,4 +1,4 @@
-"""The three settings of OpenSSL that pyOpenSSL offers no method for.
+"""The settings of OpenSSL that pyOpenSSL offers no method for, or one that cannot say enough.
 
 They are reached through the bindings that pyOpenSSL itself uses. Versions differ in what these bind, so
 each function says whether it could do its work, and the caller says so to the operator.
@@ -6,15 +6,35 @@ each function says whether it could do its work, and the caller says so to the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from OpenSSL import SSL
-from OpenSSL._util import lib
+from OpenSSL._util import ffi, lib
+from OpenSSL.crypto import X509
+
+Verdict = Callable[[SSL.Connection, X509, int, int], int]
+"""Given a connection, a certificate, what OpenSSL found (an X509 code, 0 for nothing) and the depth: an X509 code."""
 
 _NO_PARTIAL_WILDCARDS = 0x4
 _NEVER_CHECK_SUBJECT = 0x20
 """X509_CHECK_FLAG values: RFC 9525 §6.3 allows a wildcard as the whole left-most label only, and never the CN."""
+
+_ACCEPTED, _REFUSED = 1, 0
+_NAME_KNOWN, _NAME_UNKNOWN = 0, 2
+"""SSL_TLSEXT_ERR_OK and SSL_TLSEXT_ERR_ALERT_FATAL, whose alert is unrecognized_name unless another is set."""
+
+# RFC 7919 Appendix A.1: a group anyone can check, of the size that RFC 9325 §4.5 asks for and old peers still can.
+_FFDHE2048 = b"""-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
 
 
 def restrict_groups(context: SSL.Context, groups: Iterable[str]) -> bool:
@@ -50,3 +70,54 @@ def expect_name(context: SSL.Context, name: str | IPv4Address | IPv6Address) -> 
         return bool(lib.X509_VERIFY_PARAM_set1_ip(parameters, name.packed, len(name.packed)))
     except AttributeError:
         return False
+
+
+def use_finite_field_group(context: SSL.Context) -> None:
+    """SSL_CTX_set_tmp_dh: what a server's DHE suites compute with; without it they are never chosen."""
+    memory = ffi.gc(lib.BIO_new_mem_buf(_FFDHE2048, len(_FFDHE2048)), lib.BIO_free)
+    parameters = ffi.gc(lib.PEM_read_bio_DHparams(memory, ffi.NULL, ffi.NULL, ffi.NULL), lib.DH_free)
+    lib.SSL_CTX_set_tmp_dh(context._context, parameters)
+
+
+def set_verify(context: SSL.Context, mode: int, verdict: Verdict) -> None:
+    """SSL_CTX_set_verify with a callback that says why, so that OpenSSL sends the alert that belongs to it.
+
+    The callback of pyOpenSSL can only say no, and a no without a code is sent as internal_error (80), which
+    sends the peer's operator the wrong way.
+    """
+    code = 0
+
+    def accepts(connection: SSL.Connection, certificate: X509, found: int, depth: int, _accepted: int) -> bool:
+        nonlocal code
+        code = verdict(connection, certificate, found, depth)
+        return code == 0
+
+    context.set_verify(mode, accepts)
+    below = context._verify_helper.callback  # type: ignore[union-attr]
+
+    @ffi.callback("int (*)(int, X509_STORE_CTX *)", error=_REFUSED)  # type: ignore[untyped-decorator]
+    def accepts_or_says_why(accepted: int, store: Any) -> int:
+        nonlocal code
+        code = 0
+        if below(accepted, store):
+            return _ACCEPTED
+        if code:
+            lib.X509_STORE_CTX_set_error(store, code)
+        return _REFUSED
+
+    lib.SSL_CTX_set_verify(context._context, mode, accepts_or_says_why)
+    context._dimsetls_verify = accepts_or_says_why  # type: ignore[attr-defined]  # C keeps no reference
+
+
+def choose_by_name(context: SSL.Context, choose: Callable[[SSL.Connection], bool]) -> None:
+    """SSL_CTX_set_tlsext_servername_callback: `choose` says whether the connection may go on; if not, alert 112.
+
+    The callback of pyOpenSSL refuses by raising, which before version 26 does not refuse (CVE-2026-27448), and
+    from then on prints a traceback for every stranger that calls.
+    """
+    @ffi.callback("int (*)(SSL *, int *, void *)", error=_NAME_UNKNOWN)  # type: ignore[untyped-decorator]
+    def chosen(ssl: Any, _alert: Any, _argument: Any) -> int:
+        return _NAME_KNOWN if choose(SSL.Connection._reverse_mapping[ssl]) else _NAME_UNKNOWN
+
+    lib.SSL_CTX_set_tlsext_servername_callback(context._context, chosen)
+    context._dimsetls_names = chosen  # type: ignore[attr-defined]  # C keeps no reference

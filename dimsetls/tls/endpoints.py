@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -18,6 +19,17 @@ from twisted.internet.interfaces import (
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class CurrentConnections:
+    """Makes connections as the present `creator` does; exchange it, and new connections follow the new policy."""
+
+    def __init__(self, creator: IOpenSSLServerConnectionCreator) -> None:
+        self.creator = creator
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        return self.creator.serverConnectionForTLS(protocol)
 
 
 class DicomTLSFactory(TLSMemoryBIOFactory):

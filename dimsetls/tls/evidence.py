@@ -56,6 +56,14 @@ class Refusal:
     subject: str
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRefusal:
+    """Why the status (OCSP) of a server's certificate is not good enough: a row of the failure table, and the cause."""
+
+    condition: str
+    sentence: str
+
+
 @dataclass(slots=True)
 class Evidence:
     """What is known of one connection; it grows as the connection lives and outlives it.
@@ -75,6 +83,8 @@ class Evidence:
     """On a client: why the certificate is not that of the server we meant."""
     unreadable: str = ""
     """Why a certificate that OpenSSL accepts cannot be read."""
+    status_refusal: StatusRefusal | None = None
+    """On a client: what is wrong with the status that the server stapled to its certificate, or left out."""
 
     @property
     def closed_in_order(self) -> bool:

@@ -26,12 +26,15 @@ _X509_CODES = {
     7: "decrypt-error",
     9: "certificate-not-yet-valid",
     10: "certificate-expired",
+    11: "crl-not-yet-valid",
+    12: "crl-stale",
     18: "self-signed",
     19: "self-signed",
     20: "unknown-ca",
     21: "chain-incomplete",
     23: "certificate-revoked",
     26: "unsupported-certificate",
+    33: "crl-unavailable",
     62: "certificate-name-mismatch",
     64: "certificate-name-mismatch",
     66: "certificate-key-too-small",
@@ -121,6 +124,9 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
         return "certificate-name-mismatch"
     if not evidence.refusals and evidence.unreadable:
         return "verification-refused"
+    # OpenSSL sends alert 113 whatever we found in the stapled status; the row says what it was.
+    if not evidence.refusals and evidence.status_refusal is not None:
+        return evidence.status_refusal.condition
     if alert is not None:
         return _by_alert(alert, evidence, _text(error).casefold())
     if evidence.closed_in_order or isinstance(error, ConnectionDone | SSL.ZeroReturnError):
@@ -187,6 +193,8 @@ def _detail(error: BaseException | None, evidence: Evidence, alert: Alert | None
         seen.append(f"{way} alert {alert.number} {ALERTS.get(alert.number, 'unknown')}")
     seen += [f"X509 error {each.code} at depth {each.depth} ({each.subject})" for each in evidence.refusals]
     seen += filter(None, (evidence.name_mismatch, evidence.unreadable))
+    if evidence.status_refusal is not None:
+        seen.append(evidence.status_refusal.sentence)
     if not evidence.handshake_completed and _other_language(evidence):
         seen.append(_heard(evidence))
     if text := _text(error):

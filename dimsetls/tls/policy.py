@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum, IntEnum
@@ -15,6 +15,9 @@ class TLSVersion(IntEnum):
 
     TLS_1_2 = 0x0303
     TLS_1_3 = 0x0304
+
+    def __str__(self) -> str:
+        return f"TLS 1.{self - 0x0301}"
 
 
 class ClientCertificate(Enum):
@@ -34,7 +37,7 @@ class TLSPolicy:
     minimum_version: TLSVersion
     maximum_version: TLSVersion
     cipher_suites: tuple[str, ...]
-    """For TLS 1.2."""
+    """For TLS 1.2; none where the policy leaves TLS 1.2 out, and so it is with those of TLS 1.3."""
     tls13_cipher_suites: tuple[str, ...]
     groups: tuple[str, ...]
     signature_algorithms: tuple[str, ...]
@@ -42,10 +45,75 @@ class TLSPolicy:
     client_certificate: ClientCertificate = ClientCertificate.REQUIRED
     alpn: bytes = b"dicom"
     """The one name in IANA's registry for the upper layer protocol over TLS."""
+    cannot: tuple[str, ...] = ()
+    """What the profile asks for and OpenSSL does not have, a sentence each."""
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it is weaker than RFC 9325 recommends, so that its name alone must not turn it on."""
+        return self.name.startswith(LEGACY)
 
     def with_client_certificate(self, rule: ClientCertificate) -> TLSPolicy:
         """The same policy with another rule for client certificates (B.12: a server may be configured so)."""
         return replace(self, client_certificate=rule)
+
+    def narrow(
+        self,
+        *,
+        minimum_version: TLSVersion | None = None,
+        maximum_version: TLSVersion | None = None,
+        cipher_suites: Sequence[str] = (),
+        tls13_cipher_suites: Sequence[str] = (),
+        groups: Sequence[str] = (),
+    ) -> TLSPolicy:
+        """The same policy with less in it, in the order given; what is not given stays.
+
+        Raises ConfigurationError with every value that would widen it, and if nothing is left.
+        """
+        low = minimum_version or self.minimum_version
+        high = maximum_version or self.maximum_version
+        with_12, with_13 = low <= TLSVersion.TLS_1_2 <= high, low <= TLSVersion.TLS_1_3 <= high
+        lists = {
+            "cipher_suites": ("cipher suite", cipher_suites, self.cipher_suites),
+            "tls13_cipher_suites": ("TLS 1.3 cipher suite", tls13_cipher_suites, self.tls13_cipher_suites),
+            "groups": ("group", groups, self.groups),
+        }
+        problems = [*self._beyond(low, high)]
+        for kind, wanted, listed in lists.values():
+            problems += [
+                f"{kind} {value!r} is not in the TLS profile {self.name}, which can be narrowed and not widened; "
+                f"{did_you_mean(value, listed) if listed else 'expected none, as it has none'}"
+                for value in wanted if value not in listed
+            ]
+        for kind, wanted, version, spoken in (
+            ("cipher suites", cipher_suites, TLSVersion.TLS_1_2, with_12),
+            ("TLS 1.3 cipher suites", tls13_cipher_suites, TLSVersion.TLS_1_3, with_13),
+        ):
+            if wanted and not spoken and not problems:
+                problems.append(f"{kind} are named ({', '.join(wanted)}), but {version} is left out by the versions; "
+                                "expected the one or the other")
+        if problems:
+            raise ConfigurationError(*problems)
+        chosen = {name: tuple(dict.fromkeys(wanted)) or listed for name, (_, wanted, listed) in lists.items()}
+        if not with_12:
+            chosen["cipher_suites"] = ()
+        if not with_13:
+            chosen["tls13_cipher_suites"] = ()
+        return replace(self, minimum_version=low, maximum_version=high, **chosen)  # type: ignore[arg-type]
+
+    def _beyond(self, low: TLSVersion, high: TLSVersion) -> Iterator[str]:
+        if low < self.minimum_version:
+            yield (f"minimum version {low} is below that of the TLS profile {self.name}; "
+                   f"expected {self.minimum_version} or above")
+        if high > self.maximum_version:
+            yield (f"maximum version {high} is above that of the TLS profile {self.name}; "
+                   f"expected {self.maximum_version} or below")
+        if low > high:
+            yield f"minimum version {low} is above the maximum version {high}, which leaves none; expected a range"
+
+
+LEGACY = "legacy-"
+"""How the name of a profile begins that needs a second switch."""
 
 
 BCP195_RFC9325 = TLSPolicy(
@@ -84,7 +152,53 @@ BCP195_RFC9325 = TLSPolicy(
     security_level=2,
 )
 
-PROFILES: dict[str, TLSPolicy] = {policy.name: policy for policy in (BCP195_RFC9325,)}
+# A configuration of B.12: the product speaks TLS 1.2 as well, the site has no peer that needs it.
+TLS13_ONLY = replace(
+    BCP195_RFC9325.narrow(minimum_version=TLSVersion.TLS_1_3),
+    name="tls13-only",
+    title="BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.12), TLS 1.3 only",
+)
+
+BCP195_RFC9325_MODIFIED = replace(
+    BCP195_RFC9325,
+    name="bcp195-rfc9325-modified",
+    title="Modified BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.13), as far as OpenSSL "
+          "has its suites",
+    cipher_suites=(
+        *BCP195_RFC9325.cipher_suites,
+        "ECDHE-ECDSA-AES256-CCM",
+        "ECDHE-ECDSA-AES128-CCM",
+    ),
+    tls13_cipher_suites=(*BCP195_RFC9325.tls13_cipher_suites, "TLS_AES_128_CCM_SHA256"),
+    cannot=(
+        "PS3.15 B.13 asks a server for TLS_AES_128_CCM_8_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_CCM_8 and "
+        "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8, which OpenSSL offers only at a security level that lets in weak keys as "
+        "well: they are left out, so the claim of a B.13 server is not complete",
+        "PS3.15 B.13 allows Camellia-GCM suites, which OpenSSL does not have: they are left out",
+        "PS3.15 B.13 allows DHE suites, which RFC 9325 §4.1 advises against: they are left out",
+    ),
+)
+
+# RFC 9325 §4.1 advises against DHE in TLS 1.2; B.10 and B.11 made it mandatory, so some peers have nothing else.
+LEGACY_BCP195_ND = replace(
+    BCP195_RFC9325,
+    name=f"{LEGACY}bcp195-nd",
+    title="Non-Downgrading BCP 195 TLS Secure Transport Connection Profile (PS3.15 B.10, retired), for peers of B.9 "
+          "to B.11",
+    cipher_suites=(
+        *BCP195_RFC9325.cipher_suites,
+        "DHE-RSA-AES256-GCM-SHA384",
+        "DHE-RSA-AES128-GCM-SHA256",
+    ),
+    cannot=(
+        "PS3.15 B.9 (retired) lets a peer go down to TLS 1.0, which RFC 8996 forbids: TLS 1.2 is the least here",
+        "PS3.15 B.11 (retired) allows Camellia-GCM suites, which OpenSSL does not have: they are left out",
+    ),
+)
+
+PROFILES: dict[str, TLSPolicy] = {
+    policy.name: policy for policy in (BCP195_RFC9325, BCP195_RFC9325_MODIFIED, TLS13_ONLY, LEGACY_BCP195_ND)
+}
 """Name to profile; the first is the default."""
 
 

@@ -10,6 +10,7 @@ from .writer import LARGEST_PDU_LENGTH
 
 _FIXED = frozenset({PDUType.A_ASSOCIATE_RJ, PDUType.A_RELEASE_RQ, PDUType.A_RELEASE_RP, PDUType.A_ABORT})
 _TLS_HANDSHAKE = 0x16  # first byte of a ClientHello record (RFC 8446 §5.1)
+_HTTP = frozenset(b"GHPDCOT")  # first letters of the methods, GET to TRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,11 @@ def judge_type(pdu_type: int) -> None:
     """Refuse a first byte that begins no PDU, without waiting for more."""
     if 0x01 <= pdu_type <= 0x07:
         return
-    hint = "; it looks like a TLS ClientHello on a port without TLS" if pdu_type == _TLS_HANDSHAKE else ""
+    hint = ""
+    if pdu_type == _TLS_HANDSHAKE:
+        hint = "; it looks like a TLS ClientHello on a port without TLS"
+    elif pdu_type in _HTTP:
+        hint = "; it looks like an HTTP request on a DICOM port"
     raise RemoteProtocolError(f"PDU type {pdu_type:02X}H does not exist{hint}", ProviderReason.UNRECOGNIZED_PDU)
 
 

@@ -65,7 +65,7 @@ def test_an_unknown_called_ae_title_is_rejected(called):
     assert stage.peer().send(titled(b"PEER", called.encode())) == [AssociateRJ(1, 1, 7)]
     refused = stage.told(AssociationRefused)
     assert refused.sentence == f"{called!r} was called; AE titles here are DIMSETLS"
-    assert refused.answer == AssociateRJ(1, 1, 7)
+    assert (refused.result, refused.source, refused.reason) == (1, 1, 7)
 
 
 def test_each_ae_title_of_a_listener_has_its_own_services():
@@ -129,7 +129,7 @@ def test_another_protocol_version_is_rejected_by_the_provider_and_told():
     peer.close()
     refused = stage.told(AssociationRefused)
     assert refused.sentence == "protocol version not supported"
-    assert refused.answer == AssociateRJ(1, 2, 2)
+    assert (refused.result, refused.source, refused.reason) == (1, 2, 2)
     assert stage.kinds == ["AssociationRefused"]
     assert stage.is_quiet
 
@@ -164,7 +164,7 @@ def test_a_request_that_cannot_be_read_is_aborted_as_the_table_has_it_and_told()
     peer.close()
     refused = stage.told(AssociationRefused)
     assert refused.sentence == "presentation context ID 2 is even; odd numbers 1 to 255 are allowed"
-    assert refused.answer is None
+    assert (refused.result, refused.source, refused.reason) == (None, None, None)
     assert stage.is_quiet
 
 
@@ -481,6 +481,23 @@ def test_aborting_all_ends_every_association_and_no_other():
     assert [(event.outcome, event.detail) for event in ended] == [("aborted", "the service stops")] * 2
     assert drained.called
     assert stage.is_quiet
+
+
+# Another configuration ------------------------------------------------------------------------------------------
+
+
+def test_a_new_configuration_holds_for_what_comes_and_leaves_what_runs():
+    stage = Stage()
+    running = stage.associated()
+    renamed = ApplicationEntity("RENAMED", Services(), maximum_length=4096)
+    stage.factory.configure(renamed, limits=Limits(associations=2), timeouts=Timeouts(idle=10.0))
+    assert stage.peer().send(request()) == [AssociateRJ(1, 1, 7)]
+    new = stage.associated(called="RENAMED")
+    assert new.received[0].user_information.maximum_length == 4096
+    assert stage.peer().send(request(called="RENAMED")) == [LIMIT_REACHED]  # the running one counts
+    stage.link.pump([1.0] * 20)
+    assert new.received[-1] == Abort(0, 0)
+    assert statuses(running.send(echo())) == [(1, 0)]
 
 
 def test_timeouts_are_those_of_the_factory():

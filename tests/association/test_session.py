@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from dimsetls.association.events import AssociationEnded
@@ -284,8 +286,9 @@ def abort_of(what: bytes, **request: Any) -> tuple[int, str]:
     return answer[-1].reason, ended.detail
 
 
-def test_a_context_that_was_not_accepted():
-    assert abort_of(echo(context_id=7)) == (5, "presentation context 7 was not accepted")
+@pytest.mark.parametrize("context_id", [0, 2, 7])
+def test_a_context_that_was_not_accepted(context_id):
+    assert abort_of(echo(context_id=context_id)) == (5, f"presentation context {context_id} was not accepted")
 
 
 def test_a_data_set_where_a_command_is_due():
@@ -335,6 +338,23 @@ def test_an_operation_more_than_the_window_allows(window, keywords):
         finish.callback(0)  # answers that nobody waits for
     peer.close()
     assert f"the window is {window}" in stage.told(AssociationEnded).detail
+    assert stage.is_quiet
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_whatever_a_peer_says_it_is_answered_or_aborted_and_nothing_breaks(data):
+    """A good conversation with bytes changed, dropped and repeated: no exception, one end, and nothing left."""
+    stage = Stage(maximum_operations_invoked=2)
+    peer = stage.associated(**WINDOW_OF_TWO)
+    conversation = echo(1) + store(b"instance" * 4, 2) + echo(3)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(conversation)))
+        instead, dropped = data.draw(st.binary(max_size=4)), data.draw(st.integers(0, 4))
+        conversation = conversation[:at] + instead + conversation[at + dropped :]
+    peer.send(conversation)
+    peer.close()
+    assert stage.kinds == ["AssociationStarted", "AssociationEnded"]
     assert stage.is_quiet
 
 

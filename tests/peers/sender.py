@@ -13,6 +13,7 @@ from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, read_response
 from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
 from dimsetls.ul.pdus import (
     PDU,
+    Abort,
     AssociateAC,
     AssociateRQ,
     PDataTF,
@@ -105,6 +106,7 @@ class Sender:
         ))  # fmt: skip
         answer = self.receive()
         if not isinstance(answer, AssociateAC):
+            sock.close()
             raise Rejected(answer)
         self.maximum_length = answer.user_information.maximum_length
 
@@ -158,6 +160,15 @@ class Sender:
         self.send(ReleaseRQ())
         assert self.receive() == ReleaseRP()
         self._socket.close()
+
+    def abort(self) -> None:
+        """A-ABORT, source service-user."""
+        self.send(Abort(0, 0))
+        self._socket.close()
+
+    def cut(self) -> None:
+        """End as a process that dies does: TCP without close_notify and without a word."""
+        socket.close(self._socket.detach())
 
     def _next_message_id(self) -> int:
         self._message_id = self._message_id % 0xFFFF + 1

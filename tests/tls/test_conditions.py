@@ -12,14 +12,18 @@ EXPECTED = """
 228 no-shared-group negotiation | 228 no-shared-sigalg negotiation | 228 no-client-certificate authentication
 22A bad-certificate authentication | 22A certificate-not-yet-valid authentication
 22A certificate-key-too-small authentication | 22A certificate-weak-hash authentication
+22A crl-not-yet-valid authentication
 22A certificate-name-mismatch authentication | 22B unsupported-certificate authentication
 22C certificate-revoked authentication | 22D certificate-expired authentication
+22D crl-stale authentication
 22E certificate-unknown authentication | 22F illegal-parameter negotiation
 22F certificate-wrong-curve authentication | 230 unknown-ca authentication | 230 self-signed authentication
 230 chain-incomplete authentication | 230 crl-unavailable authentication | 232 decode-error integrity
 233 decrypt-error integrity | 246 protocol-version negotiation | 247 insufficient-security negotiation
 250 internal-error policy | 250 verification-refused policy | 256 inappropriate-fallback negotiation
-270 server-name-unknown negotiation | 274 certificate-required authentication
+270 server-name-unknown negotiation | 271 bad-certificate-status authentication
+271 certificate-status-stale authentication | 271 certificate-status-missing authentication
+274 certificate-required authentication
 278 no-application-protocol negotiation | 30A peer-unexpected-message integrity
 314 peer-bad-record-mac integrity | 315 peer-decryption-failed integrity | 316 peer-record-overflow integrity
 328 peer-handshake-failure negotiation | 32A peer-bad-certificate authentication
@@ -60,8 +64,8 @@ def test_every_alert_has_a_code_both_ways():
 
 
 def test_a_code_leads_to_its_most_general_row():
-    general = {0x214: "record-mac", 0x228: "handshake-failure", 0x22A: "bad-certificate", 0x22F: "illegal-parameter",
-               0x230: "unknown-ca", 0x250: "internal-error"}
+    general = {0x214: "record-mac", 0x228: "handshake-failure", 0x22A: "bad-certificate", 0x22D: "certificate-expired", 0x22F: "illegal-parameter",
+               0x230: "unknown-ca", 0x250: "internal-error", 0x271: "bad-certificate-status"}
     assert {code: BY_REASON[code].name for code in general} == general
 
 

@@ -1,0 +1,368 @@
+"""The DICOM conformance statement of one configuration, in the order of PS3.2, from what the node itself runs on.
+
+Nothing is said twice: services, limits and policies come from the configuration and the objects that serve it, codes
+and conditions from the tables of :mod:`.conformance_answers`, TLS from :mod:`.conformance_security`.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from datetime import date
+from hashlib import sha256
+from importlib.metadata import version
+
+from OpenSSL import SSL
+from pydicom._uid_dict import UID_dictionary
+
+from .. import __version__
+from ..association.interfaces import IServiceProvider
+from ..services.filesystem import Duplicates, Durability, FileStore
+from ..services.known import storage_sop_classes
+from ..services.provider import Services
+from ..services.storage import Storage as StorageService
+from ..services.verification import Verification
+from ..uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
+from ..ul.writer import LARGEST_PDU_LENGTH
+from .config import AE, Config, Listener, Storage
+from .conformance_answers import (
+    aborts,
+    context_results,
+    limits_of,
+    provider_aborts,
+    provider_reasons,
+    rejections,
+    statuses,
+    timers,
+)
+from .conformance_security import callers, plain_listeners, requirements, security, tls_sections, versions
+from .conformance_text import Bullets, Document, Section, code, codes, facts, fair, good, poor, see, table
+from .ini import parse
+from .options import SECTIONS, SectionKind
+from .prepare import Prepared
+
+_DUPLICATES = {
+    Duplicates.IDENTICAL: "the first is kept; Success if the second has the same data set, else 0111H",
+    Duplicates.REPLACE: "the second replaces the first; Success",
+    Duplicates.KEEP: "the first is kept; Success, whatever the second holds",
+    Duplicates.REFUSE: "the first is kept; 0111H",
+}
+_DURABILITY = {
+    Durability.FULL: "Success is answered when the instance has reached the disk and survives a loss of power",
+    Durability.NONE: "Success is answered when the operating system has the instance; a loss of power may take it",
+}
+
+
+def statement(config: Config, prepared: Prepared | None = None, printed: date | None = None) -> Document:
+    """The statement; with `prepared` it also describes the certificates and this machine."""
+    content = config.path.read_bytes()
+    aes = reached(config)
+    cover = [
+        ("Product", f"dimsetls {__version__}"),
+        ("Implementation Class UID", code(IMPLEMENTATION_CLASS_UID)),
+        ("Implementation Version Name", code(IMPLEMENTATION_VERSION_NAME)),
+        ("Application entities", codes(ae.title for ae in aes)),
+        ("Configuration", f"{code(config.path.name)}, SHA-256 {code(sha256(content).hexdigest())}"),
+    ]
+    if prepared is not None:
+        cover.append(("Runs on", f"Python {platform.python_version()}, Twisted {version('twisted')}, pyOpenSSL "
+                                 f"{version('pyopenssl')}, {SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()}"))
+    if printed is not None:
+        cover.append(("Printed on", printed.isoformat()))
+    material = prepared.key_material if prepared is not None else {}
+    connections = prepared.connections if prepared is not None else {}
+    return Document("DICOM conformance statement", tuple(cover), (
+        _overview(config, aes),
+        _introduction(),
+        _implementation_model(config, aes),
+        _services(aes),
+        _configuration(config, content.decode("utf-8-sig")),
+        _network(config, aes),
+        security(config, material, connections),
+        _sop_classes(aes),
+        _transfer_syntaxes(aes),
+        requirements(config),
+        provider_reasons(),
+    ))
+
+
+def reached(config: Config) -> tuple[AE, ...]:
+    """The AEs that peers can call."""
+    return tuple(dict.fromkeys(ae for listener in config.listeners for ae in listener.aes))
+
+
+def services_of(ae: AE) -> Services:
+    """The services of an AE as the node offers them, on a store that is never opened."""
+    providers: list[IServiceProvider] = []
+    if "verification" in ae.services:
+        providers.append(Verification())
+    if "storage" in ae.services and ae.storage is not None:
+        store = FileStore(ae.storage.directory, layout=ae.storage.layout)
+        providers.append(
+            StorageService(store, transfer_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes)
+        )
+    return Services(*providers)
+
+
+def contexts(ae: AE) -> dict[str, tuple[str, ...]]:
+    """Abstract syntax to transfer syntaxes, of everything in the dictionary that the AE takes."""
+    offered = services_of(ae)
+    supports = ((uid, offered.support(uid, None)) for uid, (_, kind, *_) in UID_dictionary.items() if "Class" in kind)
+    return {uid: support.transfer_syntaxes for uid, support in supports if support is not None}
+
+
+def _stores(aes: tuple[AE, ...]) -> tuple[Storage, ...]:
+    return tuple(dict.fromkeys(ae.storage for ae in aes if ae.storage is not None and "storage" in ae.services))
+
+
+def _listeners_of(config: Config, ae: AE) -> list[Listener]:
+    return [listener for listener in config.listeners if ae in listener.aes]
+
+
+def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
+    verifying = [ae.title for ae in aes if VERIFICATION in contexts(ae)]
+    storing = [ae.title for ae in aes if contexts(ae).keys() & storage_sop_classes()]
+    number = len({uid for ae in aes for uid in contexts(ae)} & storage_sop_classes())
+    profiles = [f"{code(tls.policy.name)}: {tls.policy.title}; {versions(tls.policy)}; client certificate "
+                f"{tls.client_certificate.value}" for tls in tls_sections(config)]
+    if plain := plain_listeners(config):
+        profiles.append(f"{poor('none')} on {codes(listener.name for listener in plain)}")
+    return Section("Overview", (
+        "dimsetls accepts DICOM associations over TLS, answers C-ECHO, and keeps instances that peers send, bit for "
+        "bit, as DICOM files. This statement was printed from one configuration and holds for that configuration alone.",
+        table("Service | SOP classes | User (SCU) | Provider (SCP) | Application entities", (
+            ("Verification", "1", "no", "yes" if verifying else "no", codes(verifying) or "none"),
+            ("Storage", str(number), "no", "yes" if storing else "no", codes(storing) or "none"),
+        )),
+        "No other network service, no media storage service and no web service is offered.",
+        Section("Secure transport", (Bullets(tuple(profiles)),)),
+    ))
+
+
+def _introduction() -> Section:
+    return Section("Introduction", (
+        Section("Audience and remarks", (
+            "For those who buy, connect and secure systems that speak DICOM. The chapters follow the order of the "
+            "template of PS3.2; its tables are not reproduced literally. That two statements fit each other does not "
+            "prove that two products interoperate: test the connection, and compare the security chapters first.",
+        )),
+        Section("Terms", (Bullets((
+            f"{good('Requestor and acceptor')}: who asks for an association, and who is asked. This node only accepts.",
+            f"{good('Client and server')}: the same two for TLS. This node is the server.",
+            f"{good('(1,1,3)')}: result, source and reason of an A-ASSOCIATE-RJ. {good('(2,6)')}: source and reason of "
+            "an A-ABORT.",
+        )),)),
+        Section("References", (Bullets((
+            "NEMA PS3 / ISO 12052, Digital Imaging and Communications in Medicine: PS3.2, PS3.4, PS3.5, PS3.7, PS3.8, "
+            "PS3.10, PS3.15",
+            "BCP 195: RFC 8996, Deprecating TLS 1.0 and TLS 1.1; RFC 9325, Recommendations for Secure Use of TLS",
+            "RFC 8446, TLS 1.3; RFC 5246, TLS 1.2; RFC 7301, ALPN; RFC 5280, X.509 certificates",
+        )),)),
+    ))
+
+
+def _implementation_model(config: Config, aes: tuple[AE, ...]) -> Section:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for ae in aes:
+            if VERIFICATION in contexts(ae):
+                yield code(ae.title), "A peer verifies the connection", "C-ECHO is answered"
+            if ae.storage is not None and "storage" in ae.services:
+                yield code(ae.title), "A peer sends instances", f"C-STORE writes them to store {code(ae.storage.name)}"
+
+    return Section("Implementation model", (
+        Section("Application data flow", (
+            "One process serves all application entities. What peers do is all that sets it to work:",
+            table("Local AE | Real-world activity of the peer | What the AE does", rows()),
+        )),
+        Section("Functional definition of the application entities", (
+            facts(((code(ae.title), f"reached at {codes(_listeners_of(config, ae))}; called by {callers(ae)}")
+                   for ae in aes), ("AE", "")),
+            "An AE waits for connections, judges the A-ASSOCIATE-RQ and performs the "
+            "operations that come. It needs no other AE.",
+        )),
+        Section("Sequencing of real-world activities", ("None is required.",)),
+    ))
+
+
+def _services(aes: tuple[AE, ...]) -> Section:
+    stores = _stores(aes)
+    parts = [Section("Verification service as SCP", (
+        "C-ECHO is answered with Success (PS3.4 Annex A)."
+        if any(VERIFICATION in contexts(ae) for ae in aes) else "Not offered.",
+    ))]
+    if stores:
+        parts.append(Section("Storage service as SCP", (
+            "Level 2 (full) of PS3.4 B.4.1: all attributes are kept, private ones too.",
+            facts((
+                ("Data set", "written to the file as it comes, bit for bit, in the transfer syntax of the presentation "
+                 "context; neither decoded nor converted nor checked against its SOP class"),
+                ("Coercion", "none; no element is changed, added or taken away"),
+                ("Digital signatures", "stay valid, since data sets stay as they are; they are not verified"),
+                ("File", f"DICOM file format (PS3.10): a preamble of zeros, file meta information with Implementation "
+                 f"Class UID {code(IMPLEMENTATION_CLASS_UID)}, Sending and Receiving Application Entity Title"),
+                ("Atomicity", "an instance appears under its name whole or not at all; an instance that fails leaves "
+                 "nothing behind"),
+                ("Access afterwards", "by file; there is no query, retrieve, commitment or deletion. How long files "
+                 "are kept is the site's affair"),
+            )),
+            *(Section(f"Store {store.name}", (facts((
+                ("Directory", code(store.directory)),
+                ("Place of an instance", code(store.layout.template)),
+                ("An instance that comes again", _DUPLICATES[store.duplicates]),
+                ("Durability", _DURABILITY[store.fsync]),
+                ("Used by", codes(ae.title for ae in aes if ae.storage == store)),
+            )),)) for store in stores),
+        )))
+    return Section("Services", (
+        *parts,
+        Section("Character sets", (
+            "Data sets are not interpreted, so every specific character set is kept as it comes. AE titles are of the "
+            "default repertoire (ISO 646); Error Comment is ASCII.",
+        )),
+        Section("Not supported", (Bullets((
+            "Association requests: no AE is SCU of any service. The command line examines peers, with associations "
+            "that an operator starts.",
+            "Query/Retrieve, Modality Worklist, MPPS, Storage Commitment, Print and every DIMSE-N service.",
+            "SOP Class Extended Negotiation and Common Extended Negotiation: items are read and not answered.",
+            "User identity negotiation: an identity is not verified and not answered.",
+            "The SCP role for a requestor (SCP/SCU Role Selection): refused if proposed.",
+            "DICOMweb, media storage (file-sets), Application Hosting.",
+            "Sub-operations, and cancelling an operation that is under way.",
+        )),)),
+    ))
+
+
+def _configuration(config: Config, text: str) -> Section:
+    written = {(section.kind, section.name): section.entries for section in parse(text)[0]}
+
+    def rows(kind: SectionKind, name: str) -> Iterator[tuple[str, ...]]:
+        entries = written.get((kind.kind, name), {})
+        for option in kind.options:
+            given = entries.get(option.name)
+            value = given.text if given is not None else option.default
+            origin = "set" if given is not None else "default"
+            yield code(option.name), code(value) if value else "none", origin, option.doc
+
+    names = [*written, *((kind, name) for kind, name in (("node", ""), ("limits", "default"))
+                         if (kind, name) not in written and (kind == "node" or _has_default_limits(config)))]
+    sections = [
+        Section(f"[{kind.kind}{' ' if name else ''}{name}]", (
+            kind.doc, table("Parameter | Value | Origin | Meaning", rows(kind, name)),
+        ))
+        for kind in SECTIONS.values() for section_kind, name in names if section_kind == kind.kind
+    ]
+    return Section("Configuration", (
+        "One INI file configures the node. It is read at the start and again on SIGHUP, with the keys and certificates "
+        "it names; what it then says holds for new connections. A file that cannot be used stops the start, or on "
+        "SIGHUP leaves the one before in force. An AE title is mapped to an address by a listener; a remote AE, where it "
+        f"matters who calls, by a {code('[peer]')} section.",
+        *sections,
+    ))
+
+
+def _has_default_limits(config: Config) -> bool:
+    return any(listener.limits not in config.limits for listener in config.listeners)
+
+
+def _network(config: Config, aes: tuple[AE, ...]) -> Section:
+    return Section("Network communication", (
+        Section("General association parameters", (
+            facts((
+                ("Application context", code(APPLICATION_CONTEXT)),
+                ("Implementation Class UID", code(IMPLEMENTATION_CLASS_UID)),
+                ("Implementation Version Name", code(IMPLEMENTATION_VERSION_NAME)),
+                ("Presentation contexts in one association", "up to 128, the most that PS3.8 allows"),
+                ("PDU length sent", f"up to {LARGEST_PDU_LENGTH} bytes, or the peer's maximum if that is less; one "
+                 "presentation data value in a PDU"),
+                ("Associations as requestor", "none"),
+                ("Sub-items that are not known", "skipped (PS3.8 §9.3.1)"),
+                *((f"Associations at {code(listener)}", limits_of(listener.limits)) for listener in config.listeners),
+            )),
+        )),
+        *(_ae(config, ae) for ae in aes),
+        rejections(),
+        context_results(),
+        aborts(config),
+        provider_aborts(),
+        timers(config),
+        statuses(aes),
+        _interfaces(config),
+    ))
+
+
+def _ae(config: Config, ae: AE) -> Section:
+    offered = contexts(ae)
+    storage = [uid for uid in offered if uid in storage_sop_classes()]
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        if VERIFICATION in offered:
+            yield "Verification", code(VERIFICATION), codes(offered[VERIFICATION]), "SCP", "none"
+        if storage:
+            yield (f"Storage: {len(storage)} SOP classes, {see('Storage SOP classes')}", "",
+                   f"{len(ae.transfer_syntaxes)}, {see('Transfer syntaxes')}", "SCP", "none")
+        if storage and ae.unknown_sop_classes:
+            yield (fair("Any abstract syntax that is no known SOP class of another service"), "",
+                   f"the same {len(ae.transfer_syntaxes)}", "SCP", "none")
+
+    return Section(f"Application entity {ae.title}", (
+        facts((
+            ("Listeners", codes(listener.name for listener in _listeners_of(config, ae))),
+            ("Called by", callers(ae)),
+            ("PDU length received", f"up to {ae.maximum_length} bytes, as announced"),
+            ("Asynchronous operations window", _window(ae.maximum_operations_invoked)),
+            ("Initiates associations", "no"),
+        )),
+        "Presentation contexts accepted:",
+        table("Abstract syntax | UID | Transfer syntaxes | Role | Extended negotiation", rows()),
+    ))
+
+
+def _window(invoked: int) -> str:
+    if invoked == 1:
+        return "one operation at a time; if a peer proposes more, the answer is 1, 1"
+    return f"up to {invoked} operations invoked by the peer at a time, if it proposes a window; 1 performed by it"
+
+
+def _interfaces(config: Config) -> Section:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for listener in config.listeners:
+            where = "as the endpoint says" if listener.endpoint is not None else \
+                "IPv6" if ":" in listener.interface else "IPv4"
+            if listener.endpoint is None and listener.interface == "::":
+                where = "IPv6, and IPv4 where the operating system maps it"
+            backlog = "as the endpoint says" if listener.endpoint is not None else str(listener.backlog)
+            yield code(listener.name), code(listener), where, backlog, codes(ae.title for ae in listener.aes)
+
+    return Section("Network interfaces", (
+        "TCP/IP as the operating system provides it (PS3.8 §10), over any physical medium. Nothing is resolved by DNS.",
+        table("Listener | Address | Internet protocol | Backlog | AEs", rows()),
+    ))
+
+
+def _sop_classes(aes: tuple[AE, ...]) -> Section:
+    taken = {ae.title: contexts(ae).keys() & storage_sop_classes() for ae in aes}
+    uids = [uid for uid in UID_dictionary if any(uid in each for each in taken.values())]
+    return Section("Storage SOP classes", (
+        "Every SOP class of storage in the dictionary of this version, retired ones too." if uids else "None.",
+        *((table("SOP class | UID | Retired | Application entities", (
+            (UID_dictionary[uid][0], code(uid), "yes" if UID_dictionary[uid][3] else "",
+             codes(title for title, each in taken.items() if uid in each)) for uid in uids
+        )),) if uids else ()),
+    ), is_annex=True)
+
+
+def _transfer_syntaxes(aes: tuple[AE, ...]) -> Section:
+    storing = [ae for ae in aes if ae.storage is not None and "storage" in ae.services]
+
+    def rows(ae: AE) -> Iterator[tuple[str, ...]]:
+        for number, uid in enumerate(ae.transfer_syntaxes, 1):
+            name, _, _, retired, _ = UID_dictionary.get(uid, ("private", "", "", "", ""))
+            yield str(number), name, code(uid), "yes" if retired else ""
+
+    return Section("Transfer syntaxes", (
+        "For storage, in order of preference. Compressed pixel data are kept as they come and never decoded."
+        if storing else "No AE stores.",
+        *(Section(f"Transfer syntaxes of {ae.title}", (
+            table("Preference | Transfer syntax | UID | Retired", rows(ae)),
+        )) for ae in storing),
+    ), is_annex=True)

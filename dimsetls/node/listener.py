@@ -1,0 +1,187 @@
+"""One listener of a configuration: it binds, says where, takes a new configuration while it runs, and drains."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .. import __version__
+from ..association.acceptor import AcceptorFactory
+from ..association.admission import ApplicationEntity
+from ..association.limits import Limits
+from ..association.protocol import Timeouts
+from ..tls.endpoints import CurrentConnections, DicomTLSServerEndpoint
+from .config import TLS, Listener
+from .prepare import Prepared
+
+log = Logger(namespace="dimsetls.node")
+
+AFTER_ABORT = 2.0
+"""Seconds for peers to take our A-ABORT at the end of draining."""
+
+
+class StartFailed(SystemExit, Exception):
+    """The service cannot start: twistd ends with exit status 1 and no traceback.
+
+    It is an Exception too, because that is what twistd catches to remove its PID file and to tell a daemon's parent.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = 1
+
+
+class ListenerService(Service):
+    """One listener. What is configured for it may change while it runs, but not where it listens."""
+
+    def __init__(self, listener: Listener, entities: list[ApplicationEntity], prepared: Prepared) -> None:
+        self.listener = listener
+        self.retired = False
+        """Whether the configuration has it no more: it only waits for its associations to end."""
+        self.factory = AcceptorFactory(entities, **_bounds(listener))
+        tls = listener.tls
+        self._connections = CurrentConnections(prepared.connections[tls.name]) if tls is not None else None
+        self._port: IListeningPort | None = None
+
+    @property
+    def place(self) -> Hashable:
+        return place_of(self.listener)
+
+    def configure(self, listener: Listener, entities: list[ApplicationEntity], prepared: Prepared) -> None:
+        """From now on a new connection finds this configuration; those that exist keep theirs."""
+        self.listener = listener
+        self.factory.configure(entities, **_bounds(listener))
+        if self._connections is not None and listener.tls is not None:
+            self._connections.creator = prepared.connections[listener.tls.name]
+
+    def privilegedStartService(self) -> None:
+        """Bind before privileges are shed. What cannot bind ends the process with one sentence and exit status 1."""
+        self.bind()
+
+    def bind(self) -> None:
+        """Take the place to listen on, if that is not done. Raises StartFailed."""
+        if self._port is not None:
+            return
+        endpoint = serverFromString(reactor, self.listener.transport)
+        if self._connections is not None:
+            endpoint = DicomTLSServerEndpoint(endpoint, self._connections)
+        failed: list[StartFailed] = []
+        listening = endpoint.listen(self.factory)
+        listening.addCallbacks(self._bound, lambda failure: failed.append(self._start_failed(failure)))
+        if failed:  # raised here and not in the errback, for a Deferred keeps even SystemExit to itself
+            raise failed[0]
+
+    def _bound(self, port: IListeningPort) -> None:
+        self._port = port
+
+    def retire(self) -> None:
+        """Stop listening; associations that exist go on."""
+        self.retired = True
+        if self._port is not None:
+            self._port.stopListening()
+            self._port = None
+
+    def startService(self) -> None:
+        """Say where it listens: not before the stores are open, for whoever reads this line may go on."""
+        super().startService()
+        assert self._port is not None, "the endpoints of Twisted bind at once"
+        host = self._port.getHost()
+        where = str(self.listener)
+        if isinstance(host, IPv4Address | IPv6Address):
+            where = f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else f"{host.host}:{host.port}"
+        tls = self.listener.tls
+        log.info(
+            "dimsetls {version} listens on {where} as {titles} with {protection}",
+            version=__version__, where=where, titles=", ".join(ae.title for ae in self.listener.aes),
+            protection=f"TLS profile {tls.profile.name}" if tls else "no TLS",
+        )  # fmt: skip
+        if tls is None:
+            log.warn(
+                "{where} speaks plain DICOM, as [listener {name}] has it: who can see the network reads what is sent, "
+                "and anyone may claim any AE title",
+                where=where, name=self.listener.name,
+            )  # fmt: skip
+        if isinstance(host, IPv4Address | IPv6Address):
+            options = shlex.join(self._dcmtk_options(tls, host.host, host.port))
+            log.info("to verify, in another terminal: echoscu {options}", options=options)
+            log.info("to store, in another terminal: storescu {options} FILE", options=options)
+
+    def _dcmtk_options(self, tls: TLS | None, address: str, port: int) -> list[str]:
+        """What DCMTK's programs need to reach this listener, ready to paste if `dimsetls init` made the keys."""
+        words = ["-aec", self.listener.aes[0].title]
+        if tls is not None:
+            key, certificate = tls.certificate.with_name("client.key"), tls.certificate.with_name("client.pem")
+            mine = key.exists() and certificate.exists()
+            words += ["+tls", *([_short(key), _short(certificate)] if mine else ["YOUR.key", "YOUR.pem"])]
+            words += ["+cf", _short(tls.trust_roots or tls.certificate)]
+        return [*words, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), str(port)]  # noqa: S104
+
+    def _start_failed(self, failure: Failure) -> StartFailed:
+        error = failure.value
+        reason = error.socketError if isinstance(error, CannotListenError) else error
+        sentence = (f"[listener {self.listener.name}] cannot listen on {self.listener}: "
+                    f"{getattr(reason, 'strerror', None) or reason}; free it, or choose another")
+        log.critical("{sentence}", sentence=sentence)
+        return StartFailed(sentence)
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """Close the port and wait for associations; after `timeout` seconds abort what is left."""
+        if self._port is not None:
+            self._port.stopListening()
+        clock = IReactorTime(reactor)
+        drained = self.factory.drain()
+        if drained.called:
+            return drained
+        stopping = clock.callLater(timeout, self.factory.abort_all, f"the service stops and waited for {timeout:g} s")
+        giving_up = clock.callLater(timeout + AFTER_ABORT, drained.cancel)
+
+        def cancel_calls(result: object) -> None:
+            for call in (stopping, giving_up):
+                if call.active():
+                    call.cancel()
+
+        return drained.addBoth(cancel_calls)
+
+
+def place_of(listener: Listener) -> Hashable:
+    """What of a listener cannot change while it listens: where, and whether in plain."""
+    return listener.transport, listener.tls is None
+
+
+def _bounds(listener: Listener) -> dict[str, Any]:
+    """The limits and times of a listener as its factory takes them."""
+    limits = listener.limits
+    return {
+        "limits": Limits(
+            limits.associations,
+            limits.associations_per_address,
+            limits.associations_per_calling_ae,
+            limits.pending_connections,
+        ),
+        "timeouts": Timeouts(
+            limits.tls_handshake_timeout,
+            limits.artim_timeout,
+            limits.idle_timeout,
+            limits.pdu_timeout,
+            limits.write_timeout,
+        ),
+        "associate_length": limits.associate_pdu_length,
+    }
+
+
+def _short(path: Path) -> str:
+    """The path relative to where twistd was started, if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
