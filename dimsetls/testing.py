@@ -7,7 +7,7 @@ A `Link` stands for network, reactor and clock. Both sides use it as any other e
 >>> link = Link()
 >>> serving, calling = tls_endpoints(link, DevelopmentAuthority())
 >>> port = serving.listen(AcceptorFactory(ApplicationEntity("DIMSETLS", Verification()), clock=link))
->>> peer = Peer(link, calling)
+>>> peer = Peer.connect(link, calling)
 >>> peer.send(bytes.fromhex("ff0000000000"))  # a PDU type that PS3.8 does not have
 [Abort(source=0, reason=0)]
 
@@ -238,14 +238,27 @@ class Peer(Protocol):
     It follows no rule of PS3.8 and closes nothing by itself.
     """
 
-    def __init__(self, link: Link, endpoint: IStreamClientEndpoint | None = None) -> None:
+    def __init__(self, link: Link) -> None:
         self.received: list[PDU] = []
         self.lost: Failure | None = None
         """Why the connection is gone, once it is."""
         self._link = link
         self._incomplete = b""
-        (endpoint or link).connect(Factory.forProtocol(lambda: self))
+
+    @classmethod
+    def connect(cls, link: Link, endpoint: IStreamClientEndpoint | None = None) -> Peer:
+        """A peer that calls whoever listens, through an endpoint of `tls_endpoints` or without TLS."""
+        peer = cls(link)
+        (endpoint or link).connect(Factory.forProtocol(lambda: peer))
         link.pump()
+        return peer
+
+    @classmethod
+    def listen(cls, link: Link, endpoint: IStreamServerEndpoint | None = None) -> Peer:
+        """A peer that waits for one call, through an endpoint of `tls_endpoints` or without TLS."""
+        peer = cls(link)
+        (endpoint or link).listen(Factory.forProtocol(lambda: peer))
+        return peer
 
     @property
     def end(self) -> End:

@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dimsetls.node.config import load
+from dimsetls.node.conformance import statement
+from dimsetls.node.conformance_text import markdown
 from dimsetls.node.options import SECTIONS, Option, SectionKind
 from dimsetls.tls.conditions import CONDITIONS
-from dimsetls.tls.policy import PROFILES, TLSPolicy
+from dimsetls.tls.policy import PROFILES, TLSPolicy, TLSVersion
 
 DOCS = Path(__file__).parent
 _PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->\n)", re.DOTALL)
@@ -44,14 +47,14 @@ def profiles() -> Iterator[str]:
         yield from ("", f"### {policy.name}", "", f"{policy.title}.", "", "| what | admitted, in order of preference |")
         yield "|---|---|"
         for what, names in _contents(policy):
-            yield f"| {what} | {names} |"
+            if names:
+                yield f"| {what} | {names} |"
     yield ""
 
 
 def _contents(policy: TLSPolicy) -> Iterator[tuple[str, str]]:
-    minimum, maximum = (version.name.replace("_", " ", 1).replace("_", ".")
-                        for version in (policy.minimum_version, policy.maximum_version))
-    yield "versions", f"{minimum} to {maximum}"
+    versions = [version for version in TLSVersion if policy.minimum_version <= version <= policy.maximum_version]
+    yield "versions", ", ".join(version.name.replace("_", " ", 1).replace("_", ".") for version in versions)
     yield "cipher suites of TLS 1.3", _list(policy.tls13_cipher_suites)
     yield "cipher suites of TLS 1.2", _list(policy.cipher_suites)
     yield "groups for the key exchange", _list(policy.groups)
@@ -78,7 +81,16 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-PARTS: dict[str, Callable[[], Iterator[str]]] = {"options": options, "profiles": profiles, "conditions": conditions}
+def conformance() -> Iterator[str]:
+    """The conformance statement of the sample configuration, without its title."""
+    sample = load(DOCS.parent / "etc" / "dimsetls.ini")
+    yield from markdown(statement(sample)).splitlines()[1:]
+    yield ""
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "options": options, "profiles": profiles, "conditions": conditions, "conformance": conformance,
+}
 
 
 def current(page: str) -> str:

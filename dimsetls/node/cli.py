@@ -1,4 +1,4 @@
-"""The command `dimsetls`: make a node, check one. Exit status: 0 fine, 1 a problem, 2 wrong usage.
+"""The command `dimsetls`: make a node, check one, probe a peer. Exit status: 0 fine, 1 a problem, 2 wrong usage.
 
 Imports are inside the commands, so that help and usage answer at once.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import ConfigurationError
+from .probe_command import add_probe, run_probe
 
 if TYPE_CHECKING:
     from .values import ValueType
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.command == "init":
             _init(parsed.directory, parsed.port, parsed.interface)
+        elif parsed.command == "probe":
+            return run_probe(parsed)
+        elif parsed.command == "conformance":
+            _conformance(parsed.config, parsed.format)
         else:
             _check(parsed.file)
     except ConfigurationError as error:
@@ -58,6 +63,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: dimsetls check var/dimsetls.ini",
     )
     check.add_argument("file", metavar="FILE", help="the INI file")
+
+    add_probe(commands)
+
+    conformance = commands.add_parser(
+        "conformance", help="print the DICOM conformance statement of a configuration",
+        description="Print what a node with this configuration conforms to: services, association policies, statuses, "
+                    "limits and security, in the order of PS3.2.",
+        epilog="Example: dimsetls conformance --config var/dimsetls.ini --format html > conformance.html",
+    )
+    conformance.add_argument("--config", required=True, metavar="FILE", help="the INI file")
+    conformance.add_argument("--format", choices=("md", "html"), default="md",
+                             help="Markdown (the default), or one HTML page to read or print")
     return parser
 
 
@@ -97,9 +114,20 @@ def _init(directory: str, port: int, interface: str) -> None:
     print(f"Next:\n  dimsetls check {path}\n  twistd --nodaemon dimsetls --config {path}")
 
 
+def _conformance(file: str, form: str) -> None:
+    from datetime import date
+
+    from .conformance import statement
+    from .conformance_text import html, markdown
+    from .prepare import prepare
+
+    prepared = prepare(file)
+    document = statement(prepared.config, prepared, date.today())
+    print(html(document) if form == "html" else markdown(document), end="")
+
+
 def _check(file: str) -> None:
     from .prepare import prepare, summary
 
     for line in summary(prepare(file)):
         print(line)
-

@@ -294,6 +294,9 @@ class Reading:
                 misfit = Misfit(name, f"an option of [{kind.kind}]: {', '.join(known)}", nearest(name, known))
                 self._add(entry.line, f"{section} {name[:40]}: {misfit}")
         found = {option.name.replace("-", "_"): self._value(section, option) for option in kind.options}
+        if kind.kind == "listener" and "tls" not in section.entries and not found["plain"]:
+            self._add(section.line, f"{section} tls: found nothing, expected the name of a [tls] section, "
+                      "such as tls = secure")
         if any(value is _UNUSABLE for value in found.values()):
             return
         if kind.kind == "listener" and found["limits"] is None:
@@ -376,7 +379,7 @@ def _contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
     """Options of one section that do not go together: the option to change, and what is wrong with it."""
     given = section.entries
     match made:
-        case Listener(endpoint=endpoint, tls=tls, plain=plain, port=port):
+        case Listener(endpoint=endpoint, plain=plain, port=port):
             for option in ("port", "interface", "backlog") if endpoint is not None else ():
                 if option in given:
                     yield option, f"found besides endpoint (line {given['endpoint'].line}), expected one or the other"
@@ -384,8 +387,6 @@ def _contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
                 yield "plain", f"found besides tls (line {given['tls'].line}), expected one or the other"
             if plain and endpoint is None and port == DICOM_TLS_PORT:
                 yield "port", f"found {port} for a plain listener, expected another: {port} is registered for TLS"
-            if not plain and tls is None and "tls" not in given:
-                yield "tls", "found nothing, expected the name of a [tls] section, such as tls = secure"
         case TLS(trust_roots=None, client_certificate=asked) if asked is not ClientCertificate.NONE:
             if "trust-roots" not in given:
                 yield "trust-roots", f"found nothing, expected a PEM file, as client-certificate is {asked.value}"

@@ -36,7 +36,7 @@ from .conformance_answers import (
     timers,
 )
 from .conformance_security import callers, plain_listeners, requirements, security, tls_sections, versions
-from .conformance_text import Bullets, Document, Section, code, codes, facts, fair, good, poor, see, table
+from .conformance_text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
 from .ini import parse
 from .options import SECTIONS, SectionKind
 from .prepare import Prepared
@@ -73,16 +73,16 @@ def statement(config: Config, prepared: Prepared | None = None, printed: date | 
     connections = prepared.connections if prepared is not None else {}
     return Document("DICOM conformance statement", tuple(cover), (
         _overview(config, aes),
+        Section("Table of contents", (Contents(),)),
         _introduction(),
         _implementation_model(config, aes),
         _services(aes),
         _configuration(config, content.decode("utf-8-sig")),
         _network(config, aes),
         security(config, material, connections),
-        _sop_classes(aes),
-        _transfer_syntaxes(aes),
-        requirements(config),
-        provider_reasons(),
+        Section("Information objects", (_sop_classes(aes), _transfer_syntaxes(aes)), is_annex=True),
+        Section("Structured report content encoding", ("No structured report is made or read.",), is_annex=True),
+        Section("Security details", (*requirements(config), provider_reasons()), is_annex=True),
     ))
 
 
@@ -129,7 +129,7 @@ def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
         profiles.append(f"{poor('none')} on {codes(listener.name for listener in plain)}")
     return Section("Overview", (
         "dimsetls accepts DICOM associations over TLS, answers C-ECHO, and keeps instances that peers send, bit for "
-        "bit, as DICOM files. This statement was printed from one configuration and holds for that configuration alone.",
+        "bit, as DICOM files. This statement was printed from one configuration and holds for it alone.",
         table("Service | SOP classes | User (SCU) | Provider (SCP) | Application entities", (
             ("Verification", "1", "no", "yes" if verifying else "no", codes(verifying) or "none"),
             ("Storage", str(number), "no", "yes" if storing else "no", codes(storing) or "none"),
@@ -143,15 +143,16 @@ def _introduction() -> Section:
     return Section("Introduction", (
         Section("Audience and remarks", (
             "For those who buy, connect and secure systems that speak DICOM. The chapters follow the order of the "
-            "template of PS3.2; its tables are not reproduced literally. That two statements fit each other does not "
+            "template in PS3.2; its tables are not reproduced literally. That two statements fit each other does not "
             "prove that two products interoperate: test the connection, and compare the security chapters first.",
         )),
-        Section("Terms", (Bullets((
-            f"{good('Requestor and acceptor')}: who asks for an association, and who is asked. This node only accepts.",
-            f"{good('Client and server')}: the same two for TLS. This node is the server.",
-            f"{good('(1,1,3)')}: result, source and reason of an A-ASSOCIATE-RJ. {good('(2,6)')}: source and reason of "
-            "an A-ABORT.",
-        )),)),
+        Section("Terms", (facts((
+            ("Requestor, acceptor", "who asks for an association, and who is asked; this node only accepts"),
+            ("Client, server", "who opens the TLS connection, and who answers; this node is the server"),
+            ("(1,1,3)", "result, source and reason of an A-ASSOCIATE-RJ"),
+            ("(2,6)", "source and reason of an A-ABORT"),
+            ("20AH", "a hexadecimal number"),
+        ), ("Term", "Meaning")),)),
         Section("References", (Bullets((
             "NEMA PS3 / ISO 12052, Digital Imaging and Communications in Medicine: PS3.2, PS3.4, PS3.5, PS3.7, PS3.8, "
             "PS3.10, PS3.15",
@@ -254,8 +255,8 @@ def _configuration(config: Config, text: str) -> Section:
     return Section("Configuration", (
         "One INI file configures the node. It is read at the start and again on SIGHUP, with the keys and certificates "
         "it names; what it then says holds for new connections. A file that cannot be used stops the start, or on "
-        "SIGHUP leaves the one before in force. An AE title is mapped to an address by a listener; a remote AE, where it "
-        f"matters who calls, by a {code('[peer]')} section.",
+        "SIGHUP leaves the one before in force. An AE title is mapped to an address by a listener; a remote AE, where "
+        f"it matters who calls, by a {code('[peer]')} section.",
         *sections,
     ))
 
@@ -348,7 +349,7 @@ def _sop_classes(aes: tuple[AE, ...]) -> Section:
             (UID_dictionary[uid][0], code(uid), "yes" if UID_dictionary[uid][3] else "",
              codes(title for title, each in taken.items() if uid in each)) for uid in uids
         )),) if uids else ()),
-    ), is_annex=True)
+    ))
 
 
 def _transfer_syntaxes(aes: tuple[AE, ...]) -> Section:
@@ -365,4 +366,4 @@ def _transfer_syntaxes(aes: tuple[AE, ...]) -> Section:
         *(Section(f"Transfer syntaxes of {ae.title}", (
             table("Preference | Transfer syntax | UID | Retired", rows(ae)),
         )) for ae in storing),
-    ), is_annex=True)
+    ))

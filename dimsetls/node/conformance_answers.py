@@ -14,7 +14,7 @@ from ..association.protocol import LINGER_AFTER_EXPIRY
 from ..codes import REJECT_REASONS, AbortSource, ContextResult, ProviderReason, RejectResult, RejectSource
 from ..dimse.status import Status, StatusClass, status_class
 from ..services.filesystem import Duplicates
-from ..tls.conditions import ALERTS, CONDITIONS, Condition, FaultClass
+from ..tls.conditions import CONDITIONS, Condition, FaultClass
 from ..uids import APPLICATION_CONTEXT
 from .config import AE, Config, Limits
 from .conformance_text import Bullets, Section, code, codes, good, see, table
@@ -78,7 +78,7 @@ STATUSES = {
 STORAGE_ONLY = frozenset((Status.DUPLICATE_SOP_INSTANCE, Status.INVALID_SOP_INSTANCE, Status.OUT_OF_RESOURCES))
 
 RESERVED = frozenset((
-    "alpn-absent", "below-policy", "certificate-not-allowed", "close-timeout", "idle-timeout", "key-usage-limit",
+    "below-policy", "certificate-not-allowed", "close-timeout", "idle-timeout", "key-usage-limit",
     "local-key-unusable", "server-name-unknown", "tls-on-plaintext-port", "token-certificate-mismatch",
 ))
 """Conditions that have a code but that nothing reports yet."""
@@ -100,7 +100,7 @@ def rejections() -> Section:
     return Section("Association acceptance and A-ASSOCIATE-RJ", (
         "A request is checked in this order, and the first check that fails is answered with A-ASSOCIATE-RJ (PS3.8 "
         "Table 9-21). Before it there is TLS: a peer whose certificate is not accepted never comes to ask. A request "
-        "that cannot be read is answered with A-ABORT.",
+        "that cannot be read is answered with A-ABORT (0,0).",
         table("Order | Rejected when | Result | Source | Reason", rows()),
         "A request that passes is accepted, also if none of its presentation contexts is.",
     ))
@@ -173,7 +173,8 @@ def timers(config: Config) -> Section:
                 seconds),
             row("ARTIM: from the end of the handshake to a complete A-ASSOCIATE-RQ; from our last PDU to the peer's "
                 "close", "The connection is closed (AA-2).", "artim_timeout", seconds),
-            row("Association without a message", "A-ABORT (0,0).", "idle_timeout", seconds),
+            row("Association without a message, while nothing is being done for the peer", "A-ABORT (0,0).",
+                "idle_timeout", seconds),
             row("One PDU, from its first byte to its last", "A-ABORT (0,0) on an association; before, ARTIM counts.",
                 "pdu_timeout", seconds),
             row("Peer takes nothing of what we send", "A-ABORT (0,0) is written and the connection cut at once.",
@@ -183,10 +184,10 @@ def timers(config: Config) -> Section:
             row("Of these, from one calling AE title", _limit(), "associations_per_calling_ae"),
             row("Connections in the handshake or without A-ASSOCIATE-RQ", "The oldest of them is cut.",
                 "pending_connections"),
-            row("Length of an A-ASSOCIATE-RQ, in bytes", "A-ABORT (2,6).", "associate_pdu_length"),
+            row("Length of an A-ASSOCIATE-RQ, in bytes", "A-ABORT (0,0).", "associate_pdu_length"),
         )),
-        f"After a deadline the peer has {seconds(LINGER_AFTER_EXPIRY)} to take the last PDU; then the connection is "
-        f"cut. When the service stops, no association is accepted any more and those that run may finish within "
+        f"When ARTIM has expired, a peer that does not close its end is cut off after {seconds(LINGER_AFTER_EXPIRY)}. "
+        "When the service stops, no association is accepted any more and those that run may finish within "
         f"{seconds(config.node.drain_timeout)}.",
     ))
 
@@ -209,7 +210,7 @@ def statuses(aes: tuple[AE, ...]) -> Section:
         for status, condition in STATUSES.items():
             if is_answered(status):
                 kind = "Success" if status_class(status) is StatusClass.SUCCESS else "Failure"
-                yield f"{status:04X}H", kind, status.name.replace("_", " ").capitalize(), condition
+                yield f"{status:04X}H", kind, status.name.replace("_", " ").casefold().replace("sop", "SOP"), condition
 
     return Section("DIMSE statuses", (
         "These statuses are answered (PS3.7 Annex C, PS3.4 Table B.2-1), and no other; there are no warnings.",
@@ -226,9 +227,11 @@ def statuses(aes: tuple[AE, ...]) -> Section:
 
 def provider_reasons() -> Section:
     """The whole table of A-P-ABORT reasons."""
-    generic = {f"{prefix}-{alert.replace('_', '-')}" for prefix in ("sent", "peer") for alert in ALERTS.values()}
-    generic -= {row.name for row in CONDITIONS.values() if not row.sentence.startswith("TLS ended with the alert")}
-    listed = [row for row in CONDITIONS.values() if row.name not in generic]
+    rows = [row for row in CONDITIONS.values() if row.name not in RESERVED]
+    generic = [row for row in rows if row.meaning.startswith("TLS ended with the alert")]
+
+    def code_of(row: Condition) -> str:
+        return f"{row.reason:X}H" if row.reason > max(ProviderReason) else str(row.reason)
 
     def kind(row: Condition) -> str:
         return good("integrity") if row.fault_class is FaultClass.INTEGRITY else row.fault_class.value
@@ -241,18 +244,15 @@ def provider_reasons() -> Section:
         "above where there is no alert. Several conditions may share a code; the name tells them apart in the log. "
         "Before an association exists there is nobody to indicate an A-P-ABORT to on the acceptor's side; then the "
         "log has code and name.",
-        table("Code | Name | Class | Meaning", [
-            *((f"{reason.value}", code(reason.name.replace("_", "-").casefold()), "protocol",
-               "PS3.8 Table 9-26; the only reasons that go on the wire." if reason in ABORTS
-               else "PS3.8 Table 9-26; indicated only if the peer sends it.") for reason in ProviderReason),
-            *((f"{row.reason:X}H", code(row.name), kind(row), row.sentence) for row in listed
-              if row.name not in RESERVED),
-        ]),
+        "The reasons of PS3.8 Table 9-26 are the only ones that go on the wire; those not in "
+        f"{see('A-ABORT')} are indicated only if the peer sends them.",
+        table("Code | Name | Class | Meaning | Usual cause", (
+            (code_of(row), code(row.name), kind(row), row.meaning, row.cause) for row in rows if row not in generic
+        )),
         "An alert without a row of its own has a generic name:",
-        table("Code | Name", [(f"{row.reason:X}H", code(row.name)) for row in CONDITIONS.values()
-                              if row.name in generic]),
+        table("Code | Name", ((code_of(row), code(row.name)) for row in generic)),
         "Reserved for later, and issued by nothing in this version: " + codes(sorted(RESERVED)) + ".",
-    ), is_annex=True)
+    ))
 
 
 def seconds(value: float) -> str:

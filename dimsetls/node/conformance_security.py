@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ..tls.authority import is_development_certificate
 from ..tls.contexts import ServerConnectionCreator
-from ..tls.material import CURVES, SMALLEST_RSA_KEY, KeyMaterial
+from ..tls.judgement import CURVES, SMALLEST_RSA_KEY
+from ..tls.material import KeyMaterial
 from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
 from .config import AE, DICOM_TLS_PORT, TLS, Config, Listener
 from .conformance_text import Bullets, Section, Table, code, codes, facts, fair, good, poor, see, table
@@ -61,16 +62,18 @@ def security(
     ))
 
 
-def requirements(config: Config) -> Section:
-    """PS3.15 B.12, one row a requirement, one column a [tls] section in use."""
+def requirements(config: Config) -> Iterator[Section]:
+    """PS3.15 B.12, one row a requirement, one column a [tls] section in use; nothing where there is no TLS."""
     used = tls_sections(config)
-    rows = [tuple(column) for column in zip(*(list(_met(config, tls)) for tls in used), strict=True)]
-    return Section("Requirements of PS3.15 B.12", (
+    if not used:
+        return
+    rows = list(zip(*(_met(config, tls) for tls in used), strict=True))
+    yield Section("Requirements of PS3.15 B.12", (
         "The requirements of the BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile in our words, and how "
         "this configuration meets them. B.12 describes what a product can do; a configuration may narrow it.",
         Table(("Requirement", *(f"[tls {tls.name}]" for tls in used)),
               tuple((requirement, *cells) for requirement, cells in zip(_REQUIREMENTS, rows, strict=True))),
-    ), is_annex=True)
+    ))
 
 
 def tls_sections(config: Config) -> tuple[TLS, ...]:
@@ -98,13 +101,9 @@ def iana_name(suite: str) -> str:
     return f"TLS_{exchange}_{signature}_WITH_{cipher}" + ("_SHA256" if cipher.startswith("CHACHA20") else "")
 
 
-def version_name(version: TLSVersion) -> str:
-    return version.name.replace("_", " ", 1).replace("_", ".")
-
-
 def versions(policy: TLSPolicy) -> str:
     """The TLS versions that a policy admits, in words."""
-    return " and ".join(version_name(each) for each in TLSVersion
+    return " and ".join(str(each) for each in TLSVersion
                         if policy.minimum_version <= each <= policy.maximum_version)
 
 
@@ -131,9 +130,12 @@ def _secure_transport(
     claim = f"Claimed: {policy.title}. {see('Requirements of PS3.15 B.12')} has it requirement by requirement."
     if not claims_b12(tls):
         claim = f"Configured: {policy.title}. Conformance to PS3.15 B.12 is {poor('not claimed')} for it."
-    remarks = connection.not_enforced if connection is not None else ()
+    elif policy.cannot:
+        claim = f"Claimed {fair('in part')}: {policy.title}. What is missing is said below."
+    remarks = [each for each in (connection.not_enforced if connection is not None else ()) if each not in policy.cannot]
     return Section(f"Secure transport connection: [tls {tls.name}]", (
         claim,
+        *((Bullets(policy.cannot),) if policy.cannot else ()),
         Section(f"Negotiation: [tls {tls.name}]", (
             facts((
                 ("Profile", code(policy.name)),
@@ -147,7 +149,7 @@ def _secure_transport(
                 ("Preference", "the server's order, which is the order above"),
                 ("Security level of OpenSSL", str(policy.security_level)),
                 ("Application protocol (ALPN)", f"{code(policy.alpn.decode())}; a client that offers only others is "
-                 "refused with alert 120 (no_application_protocol), one that offers none is accepted"),
+                 f"refused with alert 120 ({code('no_application_protocol')}), one that offers none is accepted"),
                 ("Server name (SNI)", "accepted and noted; there is one certificate, so no name is refused"),
                 ("Renegotiation", "off; an attempt is refused"),
                 ("Compression", "off"),
@@ -271,7 +273,8 @@ def _met(config: Config, tls: TLS) -> Iterator[str]:
     policy = tls.policy
     listeners = [listener for listener in config.listeners if listener.tls == tls]
     weak = _weak(policy)
-    yield good("met") + ": TLS 1.2 and later, forward secrecy and authenticated encryption only" if claims_b12(tls) \
+    yield fair("met in part") + ": TLS 1.2 and later, forward secrecy and authenticated encryption only; revocation " \
+        f"(RFC 9325 §7.5) is not checked, {see(f'Revocation: [tls {tls.name}]')}" if claims_b12(tls) \
         else poor("not met") + ": " + (codes(map(iana_name, weak)) or "the policy is weaker than RFC 9325 recommends")
     yield good("met") if policy.minimum_version <= TLSVersion.TLS_1_2 \
         else fair("switched off") + ": this configuration admits TLS 1.3 only"

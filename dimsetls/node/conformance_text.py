@@ -30,11 +30,16 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """Where the table of contents is to stand."""
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of the document: paragraphs, lists, tables and further sections. `is_annex` counts by letters."""
 
     title: str
-    blocks: tuple[str | Bullets | Table | Section, ...]
+    blocks: tuple[str | Bullets | Table | Contents | Section, ...]
     is_annex: bool = False
 
 
@@ -100,6 +105,11 @@ class _Place:
         return f"{self.number} {_plain(self.section.title)}"
 
     @property
+    def name(self) -> str:
+        """As a reference to it is written."""
+        return f"annex {self.number}" if self.number[0].isalpha() else self.number
+
+    @property
     def anchor(self) -> str:
         return re.sub(r"[^\w\- ]", "", self.heading.casefold()).replace(" ", "-")
 
@@ -109,6 +119,7 @@ class _Places:
 
     def __init__(self, document: Document) -> None:
         self.all = list(self._number(document.sections, "", 1))
+        self.listed = [place for place in self.all if place.depth < 3]
         self.by_title = {place.section.title: place for place in self.all}
         assert len(self.by_title) == len(self.all), "two sections have one title"
 
@@ -129,7 +140,7 @@ def markdown(document: Document) -> str:
     def text(marked: str) -> str:
         return _render(marked, _markdown_plain, {
             _CODE: _markdown_code, _GOOD: _bold, _FAIR: _bold, _POOR: _bold,
-            _REFERENCE: lambda title: f"[{places.by_title[title].number}](#{places.by_title[title].anchor})",
+            _REFERENCE: lambda title: f"[{places.by_title[title].name}](#{places.by_title[title].anchor})",
         })
 
     def rows(what: Table) -> Iterator[str]:
@@ -147,13 +158,14 @@ def markdown(document: Document) -> str:
                     yield from ("", *(f"- {text(item)}" for item in items))
                 case Table():
                     yield from ("", *rows(block))
+                case Contents():
+                    yield ""
+                    yield from (f"{'  ' * (each.depth - 1)}- [{_markdown_plain(each.heading)}](#{each.anchor})"
+                                for each in places.listed)
                 case Section():
                     pass  # comes at its own place
 
     lines = [f"# {_markdown_plain(document.title)}", "", *rows(facts(document.cover, ("This statement", "")))]
-    lines += ["", "## Contents", ""]
-    lines += [f"{'  ' * (place.depth - 1)}- [{_markdown_plain(place.heading)}](#{place.anchor})"
-              for place in places.all if place.depth < 3]
     for place in places.all:
         lines += section(place)
     return "\n".join(lines) + "\n"
@@ -169,11 +181,15 @@ def html(document: Document) -> str:
             _GOOD: lambda each: f'<strong class="good">{escape(each)}</strong>',
             _FAIR: lambda each: f'<strong class="fair">{escape(each)}</strong>',
             _POOR: lambda each: f'<strong class="poor">{escape(each)}</strong>',
-            _REFERENCE: lambda title: f'<a href="#{places.by_title[title].anchor}">{places.by_title[title].number}</a>',
+            _REFERENCE: lambda title: f'<a href="#{places.by_title[title].anchor}">{places.by_title[title].name}</a>',
         })
 
     def cells(row: Iterable[str], tag: str) -> str:
         return f"<tr>{''.join(f'<{tag}>{text(cell)}</{tag}>' for cell in row)}</tr>"
+
+    def entry(place: _Place) -> str:
+        return (f'<li class="depth{place.depth}"><a href="#{place.anchor}"><span class="number">{place.number}</span> '
+                f"{escape(_plain(place.section.title))}</a></li>")
 
     def section(place: _Place) -> Iterator[str]:
         level = min(place.depth + 1, 6)
@@ -189,15 +205,14 @@ def html(document: Document) -> str:
                     yield f'<table class="of{len(columns)}"><thead>{cells(columns, "th")}</thead><tbody>'
                     yield from (cells(row, "td") for row in rows)
                     yield "</tbody></table>"
+                case Contents():
+                    yield f"<nav><ul>{''.join(map(entry, places.listed))}</ul></nav>"
                 case Section():
                     pass  # comes at its own place
 
-    contents = (f'<li class="depth{place.depth}"><a href="#{place.anchor}"><span class="number">{place.number}</span> '
-                f"{escape(_plain(place.section.title))}</a></li>" for place in places.all if place.depth < 3)
     return _PAGE.substitute(
         title=escape(document.title),
         cover="\n".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in document.cover),
-        contents="\n".join(contents),
         body="\n".join(line for place in places.all for line in section(place)),
     )
 
@@ -258,7 +273,6 @@ code { font: .86em/1.4 ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu S
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.5rem; margin: 0;
   background: var(--tint); border: 1px solid var(--line); border-radius: 6px; padding: 1.1rem 1.3rem; }
 dt { color: var(--soft); } dd { margin: 0; }
-nav { margin-top: 2rem; } nav h2 { margin-top: 0; }
 nav ul { list-style: none; margin: 0; padding: 0; columns: 2; column-gap: 3rem; max-width: none; }
 nav li { break-inside: avoid; } nav a { text-decoration: none; } nav a:hover { text-decoration: underline; }
 nav .depth1 { font-weight: 600; margin-top: .5rem; break-after: avoid; }
@@ -280,7 +294,6 @@ td code { background: none; padding: 0; }
   h2 { font-size: 14pt; margin-top: 22pt; } h3 { font-size: 11.5pt; } h4, h5 { font-size: 10pt; }
   table { font-size: 8pt; } thead { display: table-header-group; } tr, li { break-inside: avoid; }
   a { color: inherit; text-decoration: none; } p, ul { max-width: none; orphans: 3; widows: 3; }
-  nav { break-after: page; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 </style>
 </head>
@@ -290,12 +303,6 @@ td code { background: none; padding: 0; }
 <dl>
 $cover
 </dl>
-<nav>
-<h2>Contents</h2>
-<ul>
-$contents
-</ul>
-</nav>
 </header>
 <main>
 $body

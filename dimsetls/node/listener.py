@@ -13,7 +13,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -94,9 +94,13 @@ class ListenerService(Service):
             self._port = None
 
     def startService(self) -> None:
-        """Say where it listens: not before the stores are open, for whoever reads this line may go on."""
         super().startService()
-        assert self._port is not None, "the endpoints of Twisted bind at once"
+        IReactorCore(reactor).callWhenRunning(self._announce)
+
+    def _announce(self) -> None:
+        """Say where it listens: when stores are open and signals are heard, for who reads this line may go on."""
+        if self._port is None:
+            return
         host = self._port.getHost()
         where = str(self.listener)
         if isinstance(host, IPv4Address | IPv6Address):

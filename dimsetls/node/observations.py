@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from .hello import ServerFlight, SuiteClass
+from .probe_hello import ServerFlight, SuiteClass
 
 MOST_CONNECTIONS = 15
 """The probe never opens more; they come one after the other."""

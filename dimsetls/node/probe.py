@@ -21,10 +21,7 @@ from ..tls.authority import DevelopmentAuthority
 from ..tls.material import KeyMaterial, TrustRoots
 from ..tls.policy import BCP195_RFC9325
 from ..uids import VERIFICATION
-from . import hello
-from .caller import Request, associate
-from .certificates import certificate_seen, is_address, is_for, untrusted
-from .hello import SuiteClass
+from . import probe_hello as hello
 from .observations import (
     MOST_CONNECTIONS,
     Answer,
@@ -36,7 +33,10 @@ from .observations import (
     Reaction,
     SessionSeen,
 )
-from .peer import Address, Line, Offer, TLSLine, greet
+from .probe_caller import Request, associate
+from .probe_certificates import certificate_seen, is_address, is_for, untrusted
+from .probe_hello import SuiteClass
+from .probe_line import Address, Line, Offer, TLSLine, greet
 
 NOBODY, STRANGER = "DIMSETLS-NOBODY", "DIMSETLS-STRANGE"
 """AE titles that no peer knows."""
@@ -232,7 +232,7 @@ class Probe:
                     tls.seen = replace(tls.seen, association=associate(tls, request))
                 if renegotiate:
                     tls.seen = replace(tls.seen, renegotiation=tls.renegotiate())
-            except (SSL.Error, OSError) as error:
+            except (SSL.Error, OSError, ValueError) as error:  # ValueError: a certificate that cannot be read
                 tls.fail(error)
             tls.close()
         return tls.seen

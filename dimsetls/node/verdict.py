@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from .findings import Finding, Weight, findings, listed
-from .hello import TLS_1_2, TLS_1_3, SuiteClass
-from .inference import demands_certificate, refusal_words, suite_states, version_states
 from .observations import Answer, Ending, Language, Observations
+from .probe_hello import TLS_1_2, TLS_1_3, SuiteClass
+from .verdict_findings import Finding, Weight, findings, listed
+from .verdict_inference import demands_certificate, refusal_words, suite_states, version_states
 
 DICOM_TLS_PORT = 2762
 
@@ -236,7 +236,7 @@ def _on_damage(seen: Observations) -> Evidence:
         if damage is None:
             continue
         if damage.is_refusal:
-            return Status.MET, (f"a damaged record on an association: {refusal_words(damage)}, and the end; whether its "
-                                "user was told cannot be seen")  # fmt: skip
+            words = f"{refusal_words(damage)}, and the end; whether its user was told cannot be seen"
+            return Status.MET, f"a damaged record on an association: {words}"
         return Status.NOT_MET, f"a damaged record on an association: the peer {damage.ending.value}"
     return Status.NOT_TESTED, "there was no association on which to damage a record"

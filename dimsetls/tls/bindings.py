@@ -7,7 +7,6 @@ each function says whether it could do its work, and the caller says so to the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from OpenSSL import SSL
@@ -16,10 +15,6 @@ from OpenSSL.crypto import X509
 
 Verdict = Callable[[SSL.Connection, X509, int, int], int]
 """Given a connection, a certificate, what OpenSSL found (an X509 code, 0 for nothing) and the depth: an X509 code."""
-
-_NO_PARTIAL_WILDCARDS = 0x4
-_NEVER_CHECK_SUBJECT = 0x20
-"""X509_CHECK_FLAG values: RFC 9525 §6.3 allows a wildcard as the whole left-most label only, and never the CN."""
 
 _ACCEPTED, _REFUSED = 1, 0
 _NAME_KNOWN, _NAME_UNKNOWN = 0, 2
@@ -56,22 +51,6 @@ def _set_list(function: str, context: SSL.Context, names: Iterable[str]) -> bool
     return done
 
 
-def expect_name(context: SSL.Context, name: str | IPv4Address | IPv6Address) -> bool:
-    """X509_VERIFY_PARAM_set1_host or _ip: the handshake fails with alert bad_certificate on another name.
-
-    A refusal by a callback sends internal_error (80) instead, which sends the peer's operator the wrong way.
-    """
-    try:
-        parameters = lib.SSL_CTX_get0_param(context._context)
-        lib.X509_VERIFY_PARAM_set_hostflags(parameters, _NO_PARTIAL_WILDCARDS | _NEVER_CHECK_SUBJECT)
-        if isinstance(name, str):
-            encoded = name.encode("ascii")
-            return bool(lib.X509_VERIFY_PARAM_set1_host(parameters, encoded, len(encoded)))
-        return bool(lib.X509_VERIFY_PARAM_set1_ip(parameters, name.packed, len(name.packed)))
-    except AttributeError:
-        return False
-
-
 def use_finite_field_group(context: SSL.Context) -> None:
     """SSL_CTX_set_tmp_dh: what a server's DHE suites compute with; without it they are never chosen."""
     memory = ffi.gc(lib.BIO_new_mem_buf(_FFDHE2048, len(_FFDHE2048)), lib.BIO_free)
@@ -87,9 +66,9 @@ def set_verify(context: SSL.Context, mode: int, verdict: Verdict) -> None:
     """
     code = 0
 
-    def accepts(connection: SSL.Connection, certificate: X509, found: int, depth: int, _accepted: int) -> bool:
+    def accepts(connection: SSL.Connection, certificate: X509, found: int, depth: int, accepted: int) -> bool:
         nonlocal code
-        code = verdict(connection, certificate, found, depth)
+        code = verdict(connection, certificate, 0 if accepted else found, depth)
         return code == 0
 
     context.set_verify(mode, accepts)

@@ -6,6 +6,9 @@ suites, renegotiation, groups nor a refusal by ALPN, and whose default suites in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography import x509
@@ -19,10 +22,19 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from ..errors import ConfigurationError
-from .bindings import expect_name, restrict_groups, restrict_signature_algorithms
-from .evidence import UNREADABLE, ObservedConnection, record_event, record_verdict
+from .bindings import (
+    choose_by_name,
+    restrict_groups,
+    restrict_signature_algorithms,
+    set_verify,
+    use_finite_field_group,
+)
+from .evidence import UNREADABLE, ObservedConnection, Refusal, RefusedAfterHandshake, record_event, record_verdict
+from .judgement import Code, Role, misuses, weaknesses
 from .material import KeyMaterial, TrustRoots, name_of
-from .policy import ClientCertificate, TLSPolicy
+from .ocsp import must_staple, stapled_refusal
+from .policy import BCP195_RFC9325, ClientCertificate, TLSPolicy
+from .revocation import UNCHECKED, Revocation
 from .session import PeerCertificate
 
 _VERIFY_CLIENT = {
@@ -46,27 +58,110 @@ class NoApplicationProtocol(SSL.Error):
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerConnectionCreator:
-    """Makes the server's end of TLS connections; one context for all of them."""
+    """Makes the server's end of TLS connections; one context for each certificate.
 
-    def __init__(self, policy: TLSPolicy, key_material: KeyMaterial, trust_roots: TrustRoots) -> None:
+    `stapled` tells where the OCSP response for a certificate of ours is to be asked for at each handshake; an empty
+    one is not sent.
+
+    The certificates of `named` are for clients that ask for one of their DNS names (RFC 6066 §3); everyone else gets
+    `key_material`, save that with `strict_names` a name that no certificate has is refused. With `require_alpn`,
+    so is a client that does not offer DICOM by ALPN.
+    """
+
+    def __init__(
+        self,
+        policy: TLSPolicy,
+        key_material: KeyMaterial,
+        trust_roots: TrustRoots,
+        *,
+        revocation: Revocation = UNCHECKED,
+        stapled: Mapping[x509.Certificate, Callable[[], bytes]] | None = None,
+        named: Sequence[KeyMaterial] = (),
+        strict_names: bool = False,
+        require_alpn: bool = False,
+    ) -> None:
         self.policy = policy
-        self._context, self.not_enforced = _context(SSL.TLS_SERVER_METHOD, policy, trust_roots)
-        _identify(self._context, key_material)
-        self._context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-        self._context.set_verify(_VERIFY_CLIENT[policy.client_certificate], _verify)
-        if policy.client_certificate is not ClientCertificate.NONE:
-            for root in trust_roots.certificates:
-                self._context.add_client_ca(root)
-        self._context.set_alpn_select_callback(self._select_protocol)
+        self._strict_names = strict_names
+        self._connection = _ConnectionWithProtocol if require_alpn else ObservedConnection
+        self._context, self.not_enforced = self._make_context(key_material, trust_roots, revocation, stapled or {})
+        self._by_name = dict.fromkeys(_dns_names(key_material), self._context)
+        for material in named:
+            new = set(_dns_names(material)) - self._by_name.keys()
+            if not new:
+                raise ConfigurationError(
+                    f"certificate {name_of(material.certificate)} would never be chosen, since it has no DNS name that "
+                    "those before it have not; expected one of its own in subjectAltName"
+                )
+            context, _ = self._make_context(material, trust_roots, revocation, stapled or {})
+            self._by_name |= dict.fromkeys(new, context)
+        choose_by_name(self._context, self._choose)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The DNS names that are answered with a certificate for them."""
+        return tuple(self._by_name)
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
-        return ObservedConnection(self._context, is_server=True)
+        return self._connection(self._context, is_server=True)
+
+    def _make_context(
+        self,
+        key_material: KeyMaterial,
+        trust_roots: TrustRoots,
+        revocation: Revocation,
+        stapled: Mapping[x509.Certificate, Callable[[], bytes]],
+    ) -> tuple[SSL.Context, tuple[str, ...]]:
+        context, not_enforced = _context(SSL.TLS_SERVER_METHOD, self.policy, trust_roots, revocation)
+        _identify(context, key_material, Role.SERVER)
+        if response := stapled.get(key_material.certificate):
+            context.set_ocsp_server_callback(lambda connection, data: response())
+        elif must_staple(key_material.certificate):
+            raise ConfigurationError(
+                f"the certificate {name_of(key_material.certificate)} demands a stapled OCSP response (RFC 7633), so "
+                "clients refuse it without; expected a response file, or the responder to ask"
+            )
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        if any(suite.startswith("DHE-") for suite in self.policy.cipher_suites):
+            use_finite_field_group(context)
+        set_verify(context, _VERIFY_CLIENT[self.policy.client_certificate], partial(_verdict, Role.CLIENT))
+        if self.policy.client_certificate is not ClientCertificate.NONE:
+            for root in trust_roots.certificates:
+                context.add_client_ca(root)
+        context.set_alpn_select_callback(self._select_protocol)
+        return context, not_enforced
+
+    def _choose(self, connection: SSL.Connection) -> bool:
+        """Give the connection the certificate for the name that the client asks for; False if there is none."""
+        asked = connection.get_servername()
+        if asked is None:
+            return True
+        name = asked.decode("ascii", "replace").casefold().rstrip(".")
+        _, _, domain = name.partition(".")
+        # RFC 9525 §6.3: a wildcard stands for the left-most label, and for the whole of it.
+        context = self._by_name.get(name) or self._by_name.get(f"*.{domain}")
+        if context is None:
+            return not self._strict_names
+        if context is not self._context:
+            connection.set_context(context)
+        return True
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
-        """Called only if the client offers any protocol; a client that offers none is welcome (RFC 9325 §3.8)."""
+        """Called only if the client offers any protocol; one that offers none is another matter (RFC 9325 §3.8)."""
         if self.policy.alpn in offered:
             return self.policy.alpn
         raise NoApplicationProtocol(offered, self.policy.alpn)
+
+
+class _ConnectionWithProtocol(ObservedConnection):
+    """A connection whose handshake is good only if an application protocol was agreed.
+
+    TLS has no alert for a client that offers none, and OpenSSL does not ask: the connection just ends.
+    """
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        if not self.get_alpn_proto_negotiated():
+            raise RefusedAfterHandshake("alpn-absent", "the client offers no application protocol; expected 'dicom'")
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -77,32 +172,48 @@ class ClientConnectionCreator:
     """
 
     def __init__(
-        self, policy: TLSPolicy, trust_roots: TrustRoots, key_material: KeyMaterial | None = None, *, server_name: str
+        self,
+        policy: TLSPolicy,
+        trust_roots: TrustRoots,
+        key_material: KeyMaterial | None = None,
+        *,
+        server_name: str,
+        revocation: Revocation = UNCHECKED,
     ) -> None:
         self.policy = policy
         self.server_name = _server_name(server_name)
-        self._context, self.not_enforced = _context(SSL.TLS_CLIENT_METHOD, policy, trust_roots)
+        self._context, self.not_enforced = _context(SSL.TLS_CLIENT_METHOD, policy, trust_roots, revocation)
+        self._require_stapled = revocation.require_stapled
         if key_material is not None:
-            _identify(self._context, key_material)
-        self._context.set_verify(SSL.VERIFY_PEER, self._verify)
+            _identify(self._context, key_material, Role.CLIENT)
+        set_verify(self._context, SSL.VERIFY_PEER, self._verdict)
         self._context.set_alpn_protos([policy.alpn])
-        # service-identity judges in _verify whether or not OpenSSL can be told the name as well.
-        expect_name(self._context, self.server_name)
+        self._context.set_ocsp_client_callback(self._judge_status)
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
         connection = ObservedConnection(self._context, is_server=False)
         if isinstance(self.server_name, str):
             connection.set_tlsext_host_name(self.server_name.encode("ascii"))  # RFC 6066 §3: no IP addresses
+        connection.request_ocsp()
         return connection
 
-    def _verify(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
-        """The verdict of :func:`_verify` and, on the server's own certificate, of service-identity on its name."""
-        good = _verify(connection, certificate, code, depth, accepted)
+    def _judge_status(self, connection: SSL.Connection, response: bytes, data: object) -> bool:
+        """Called once the chain is verified, with an empty response if the server stapled none; False: alert 113."""
+        assert isinstance(connection, ObservedConnection)
+        chain = connection.get_verified_chain(as_cryptography=True)
+        assert chain is not None
+        refusal = stapled_refusal(response, chain, datetime.now(UTC), required=self._require_stapled)
+        connection.evidence.status_refusal = refusal
+        return refusal is None
+
+    def _verdict(self, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+        """The verdict of :func:`_verdict` and, on the server's own certificate, of service-identity on its name."""
+        code = _verdict(Role.SERVER, connection, certificate, found, depth)
         assert isinstance(connection, ObservedConnection)
         if depth > 0 or connection.evidence.unreadable:
-            return good
+            return code
         connection.evidence.name_mismatch = self._name_mismatch(certificate.to_cryptography())
-        return good and not connection.evidence.name_mismatch
+        return code or (Code.NAME_MISMATCH if connection.evidence.name_mismatch else 0)
 
     def _name_mismatch(self, certificate: x509.Certificate) -> str:
         try:
@@ -116,26 +227,40 @@ class ClientConnectionCreator:
         return ""
 
 
-def _verify(connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
-    """OpenSSL's verdict; and the peer's own certificate must be one that we can read, or we know not whom we admit."""
-    good = record_verdict(connection, certificate, code, depth, accepted)
-    if depth > 0:
-        return good
+def _verdict(role: Role, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+    """OpenSSL's verdict on a certificate of a peer in that role; if it is good, ours."""
     assert isinstance(connection, ObservedConnection)
+    if not record_verdict(connection, certificate, found, depth, not found):
+        return found
+    evidence = connection.evidence
     try:
-        PeerCertificate.of(certificate.to_cryptography())
+        readable = certificate.to_cryptography()
+        if depth == 0:  # or we know not whom we admit
+            PeerCertificate.of(readable)
     except UNREADABLE as error:
-        connection.evidence.unreadable = f"the certificate cannot be read: {error}"
-    return good and not connection.evidence.unreadable
+        evidence.unreadable = f"the certificate cannot be read: {error}"
+        return Code.UNSPECIFIED
+    if depth > 0:
+        objections = [*weaknesses(readable, end_entity=False)]
+    else:  # the curve of this key is OpenSSL's business, which has an alert for it
+        objections = [each for each in weaknesses(readable) if each.code != Code.WRONG_CURVE]
+        objections += misuses(readable, frozenset({role}))
+    subject = readable.subject.rfc4514_string()
+    evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
+    return objections[0].code if objections else 0
 
 
-def _context(method: int, policy: TLSPolicy, trust_roots: TrustRoots) -> tuple[SSL.Context, tuple[str, ...]]:
+def _context(
+    method: int, policy: TLSPolicy, trust_roots: TrustRoots, revocation: Revocation
+) -> tuple[SSL.Context, tuple[str, ...]]:
     """What both ends have in common, and a sentence for each part of the policy that stays as OpenSSL has it."""
     context = SSL.Context(method)
     try:
         context.set_min_proto_version(policy.minimum_version)
         context.set_max_proto_version(policy.maximum_version)
-        context.set_cipher_list(f"{':'.join(policy.cipher_suites)}:@SECLEVEL={policy.security_level}".encode())
+        # OpenSSL wants a suite for TLS 1.2 even where the versions leave TLS 1.2 out.
+        suites = ":".join(policy.cipher_suites or BCP195_RFC9325.cipher_suites)
+        context.set_cipher_list(f"{suites}:@SECLEVEL={policy.security_level}".encode())
         context.set_tls13_ciphersuites(":".join(policy.tls13_cipher_suites).encode())
         # RFC 9325 §3.3, §3.4, §3.5: no compression, no resumption (by ticket or by cache), no renegotiation.
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
@@ -146,10 +271,11 @@ def _context(method: int, policy: TLSPolicy, trust_roots: TrustRoots) -> tuple[S
         assert store is not None
         for root in trust_roots.certificates:
             store.add_cert(X509.from_cryptography(root))
+        revocation.apply(store)
     except SSL.Error as error:
         raise ConfigurationError(f"OpenSSL cannot honour the TLS profile {policy.name}: {_reason(error)}") from None
     context.set_info_callback(record_event)
-    not_enforced = []
+    not_enforced = [*policy.cannot]
     for what, names, restrict in (
         ("groups", policy.groups, restrict_groups),
         ("signature algorithms", policy.signature_algorithms, restrict_signature_algorithms),
@@ -159,7 +285,10 @@ def _context(method: int, policy: TLSPolicy, trust_roots: TrustRoots) -> tuple[S
     return context, tuple(not_enforced)
 
 
-def _identify(context: SSL.Context, key_material: KeyMaterial) -> None:
+def _identify(context: SSL.Context, key_material: KeyMaterial, role: Role) -> None:
+    if objections := [*misuses(key_material.certificate, frozenset({role}))]:
+        what = f"certificate {name_of(key_material.certificate)} cannot serve a TLS {role.value}: it"
+        raise ConfigurationError(*(f"{what} {each.sentence}" for each in objections))
     try:
         context.use_certificate(key_material.certificate)
         for issuer in key_material.chain[1:]:
@@ -170,6 +299,10 @@ def _identify(context: SSL.Context, key_material: KeyMaterial) -> None:
         raise ConfigurationError(
             f"OpenSSL refuses the certificate {name_of(key_material.certificate)} or its key: {_reason(error)}"
         ) from None
+
+
+def _dns_names(key_material: KeyMaterial) -> Iterator[str]:
+    return (name.casefold() for name in PeerCertificate.of(key_material.certificate).dns_names)
 
 
 def _reason(error: SSL.Error) -> str:

@@ -49,11 +49,12 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """OpenSSL's verdict on a certificate it does not accept: X509 code, depth in the chain, whose it is."""
+    """Why a certificate is not accepted: X509 code, depth in the chain, whose it is, and our cause if it is ours."""
 
     code: int
     depth: int
     subject: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,17 @@ class ObservedConnection(SSL.Connection):
         if len(evidence.first_bytes) < KEPT_BYTES:
             evidence.first_bytes = (evidence.first_bytes + bytes(buf[:KEPT_BYTES]))[:KEPT_BYTES]
         return super().bio_write(buf)
+
+
+class RefusedAfterHandshake(SSL.Error):
+    """The handshake was complete, and a check of ours refused the connection: no alert can say so any more.
+
+    `condition` is the row of the failure table. Twisted looks for an error queue, a list of triples, in the arguments.
+    """
+
+    def __init__(self, condition: str, sentence: str) -> None:
+        super().__init__([("dimsetls", "", sentence)])
+        self.condition = condition
 
 
 def evidence_of(transport: object) -> Evidence | None:

@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDo
 from twisted.python.failure import Failure
 
 from .conditions import ALERTS, BY_REASON, CONDITIONS, FaultClass
-from .evidence import FATAL, Alert, Evidence
+from .evidence import FATAL, Alert, Evidence, Refusal, RefusedAfterHandshake
 
 _UNEXPECTED_MESSAGE, _HANDSHAKE_FAILURE, _DECODE_ERROR = 10, 40, 50
 _RECORD_TYPES, _ALERT_RECORD = range(0x14, 0x18), b"\x15"
@@ -27,23 +27,33 @@ _X509_CODES = {
     9: "certificate-not-yet-valid",
     10: "certificate-expired",
     11: "crl-not-yet-valid",
-    12: "crl-stale",
+    12: "crl-expired",
     18: "self-signed",
     19: "self-signed",
     20: "unknown-ca",
     21: "chain-incomplete",
+    22: "chain-invalid",
     23: "certificate-revoked",
+    24: "chain-invalid",
+    25: "chain-invalid",
     26: "unsupported-certificate",
+    32: "chain-invalid",
     33: "crl-unavailable",
     62: "certificate-name-mismatch",
     64: "certificate-name-mismatch",
     66: "certificate-key-too-small",
     67: "certificate-key-too-small",
     68: "certificate-weak-hash",
+    79: "chain-invalid",
 }
 """OpenSSL's verification codes. One that is not here is judged by the alert it caused."""
 
 _PHRASES = {
+    10: {
+        "too many warn alerts": "message-flood",
+        "too many key updates": "message-flood",
+        "record too small": "message-flood",
+    },
     40: {
         "peer did not return a certificate": "no-client-certificate",
         "no shared cipher": "no-shared-cipher",
@@ -52,7 +62,8 @@ _PHRASES = {
         "no shared signature algorithms": "no-shared-sigalg",
         "no renegotiation": "peer-no-renegotiation",
     },
-    47: {"wrong curve": "certificate-wrong-curve"},
+    # The last eight bytes of ServerHello.random say that the server could have done better (RFC 8446 §4.1.3).
+    47: {"wrong curve": "certificate-wrong-curve", "inappropriate fallback": "version-downgrade"},
     # Before version 4, OpenSSL took a record too short for its protection for an error of its own.
     80: {"invalid aad": "record-malformed"},
 }
@@ -117,6 +128,8 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
         return language
     if isinstance(error, ConnectionAborted):
         return "aborted-locally"
+    if isinstance(error, RefusedAfterHandshake):
+        return error.condition
     for refusal in evidence.refusals:
         if refusal.code in _X509_CODES:
             return _X509_CODES[refusal.code]
@@ -191,7 +204,7 @@ def _detail(error: BaseException | None, evidence: Evidence, alert: Alert | None
     if alert is not None:
         way = "sent" if alert.sent else "received"
         seen.append(f"{way} alert {alert.number} {ALERTS.get(alert.number, 'unknown')}")
-    seen += [f"X509 error {each.code} at depth {each.depth} ({each.subject})" for each in evidence.refusals]
+    seen += map(_refused, evidence.refusals)
     seen += filter(None, (evidence.name_mismatch, evidence.unreadable))
     if evidence.status_refusal is not None:
         seen.append(evidence.status_refusal.sentence)
@@ -200,6 +213,12 @@ def _detail(error: BaseException | None, evidence: Evidence, alert: Alert | None
     if text := _text(error):
         seen.append(text)
     return "; ".join(seen)
+
+
+def _refused(refusal: Refusal) -> str:
+    if refusal.cause:
+        return f'the certificate "{refusal.subject}" at depth {refusal.depth} {refusal.cause}'
+    return f"X509 error {refusal.code} at depth {refusal.depth} ({refusal.subject})"
 
 
 def _heard(evidence: Evidence) -> str:

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from ..errors import ConfigurationError
+from .judgement import Role, misuses, weaknesses
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
-SMALLEST_RSA_KEY = 2048
-"""Bits (RFC 9325 §4.5)."""
-
-CURVES = ("secp256r1", "secp384r1")
-"""Curves of the ECDSA signatures that the profiles negotiate."""
+SOON = timedelta(days=30)
+"""How long before its end a certificate is worth a warning."""
 
 _CERTIFICATE, _KEY = b"CERTIFICATE", b"PRIVATE KEY"
 
@@ -44,20 +42,33 @@ class KeyMaterial:
         return self.chain[0]
 
     @classmethod
-    def load(cls, certificate_path: str | Path, key_path: str | Path) -> KeyMaterial:
-        """Read two PEM files, or one that holds both; ConfigurationError with every problem of either."""
+    def load(
+        cls, certificate_path: str | Path, key_path: str | Path, passphrase: Callable[[], bytes] | None = None
+    ) -> KeyMaterial:
+        """Read two PEM files, or one that holds both; ConfigurationError with every problem of either.
+
+        `passphrase` is called if the key is encrypted, and only then.
+        """
         problems: list[str] = []
         chain = _read_certificates(certificate_path, problems)
-        key = _read_key(key_path, problems)
+        key = _read_key(key_path, passphrase, problems)
         for certificate in chain:
             what = f"certificate {name_of(certificate)} in {certificate_path}"
             problems += _out_of_date(certificate, what)
-            problems += _weak(certificate, what)
+            problems += [f"{what} {each.sentence}" for each in weaknesses(certificate)]
         if chain and key is not None and not _belong_together(chain[0], key):
             problems.append(_mismatch(chain, key, certificate_path, key_path))
+        elif chain:
+            what = f"certificate {name_of(chain[0])} in {certificate_path}"
+            problems += [f"{what} {each.sentence}" for each in misuses(chain[0], frozenset(Role))]
+            problems += _broken_chain(chain, certificate_path)
         if problems or key is None:
             raise ConfigurationError(*problems)
         return cls(tuple(chain), key)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """A sentence for each certificate that ends soon."""
+        return tuple(_ends_soon(self.chain, "certificate", now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +90,15 @@ class TrustRoots:
         if all(dates):
             problems += [sentence for sentences in dates for sentence in sentences]
         for root in certificates:
-            problems += _weak(root, f"trust root {name_of(root)} in {path}")
+            what = f"trust root {name_of(root)} in {path}"
+            problems += [f"{what} {each.sentence}" for each in weaknesses(root)]
         if problems:
             raise ConfigurationError(*problems)
         return cls(tuple(certificates))
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """A sentence for each root that ends soon, or has ended beside a good one."""
+        return tuple(_ends_soon(self.certificates, "trust root", now))
 
 
 def name_of(certificate: x509.Certificate) -> str:
@@ -104,7 +120,7 @@ def _read_certificates(path: str | Path, problems: list[str]) -> list[x509.Certi
         return []
 
 
-def _read_key(path: str | Path, problems: list[str]) -> PrivateKey | None:
+def _read_key(path: str | Path, passphrase: Callable[[], bytes] | None, problems: list[str]) -> PrivateKey | None:
     try:
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -117,9 +133,9 @@ def _read_key(path: str | Path, problems: list[str]) -> PrivateKey | None:
             f"key file {path} is open to group or others (mode {mode:04o}); expected 0600 or 0400: chmod 600 {path}"
         )
     try:
-        key = load_pem_private_key(content, password=None)
-    except TypeError:
-        problems.append(f"key file {path} is encrypted; expected a private key without a passphrase, mode 0600")
+        key = _decode_key(content, passphrase)
+    except ConfigurationError as error:
+        problems += [f"key file {path}: {problem}" for problem in error.problems]
         return None
     except (ValueError, UnsupportedAlgorithm):
         problems.append(f"key file {path} holds {_kind(content, _KEY)}; expected a private key in PEM")
@@ -128,6 +144,21 @@ def _read_key(path: str | Path, problems: list[str]) -> PrivateKey | None:
         problems.append(f"key file {path} holds a key that TLS here does not use; expected RSA, ECDSA or Ed25519")
         return None
     return key
+
+
+def _decode_key(content: bytes, passphrase: Callable[[], bytes] | None) -> object:
+    try:
+        return load_pem_private_key(content, password=None)
+    except TypeError:  # that is how the library says that it is encrypted
+        pass
+    if passphrase is None:
+        raise ConfigurationError("found that it is encrypted, expected its passphrase from a file or a systemd "
+                                 "credential, or a key without one, mode 0600")
+    try:
+        return load_pem_private_key(content, password=passphrase())
+    except ValueError:
+        sentence = "the passphrase does not open the key; expected the one it was encrypted with"
+        raise ConfigurationError(sentence) from None
 
 
 def _kind(content: bytes, wanted: bytes) -> str:
@@ -150,25 +181,27 @@ def _out_of_date(certificate: x509.Certificate, what: str) -> Iterator[str]:
         yield f"{what} is not valid before {start:%Y-%m-%d %H:%M} UTC; expected one that is valid now"
 
 
-def _weak(certificate: x509.Certificate, what: str) -> Iterator[str]:
-    """Keys and hashes that security level 2 of OpenSSL, and RFC 9325 §4.5, refuse."""
-    try:
-        key = certificate.public_key()
-        algorithm = certificate.signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
-        yield f"{what} has a key or signature of unknown kind; expected RSA, ECDSA or Ed25519"
-        return
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < SMALLEST_RSA_KEY:
-            yield f"{what} has an RSA key of {key.key_size} bits; expected {SMALLEST_RSA_KEY} or more"
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.name not in CURVES:
-            yield f"{what} has a key on curve {key.curve.name}; expected {' or '.join(CURVES)}"
-    elif not isinstance(key, ed25519.Ed25519PublicKey):
-        yield f"{what} has a key that TLS here does not use; expected RSA, ECDSA or Ed25519"
-    # A root's signature on itself is not what makes it trusted.
-    if isinstance(algorithm, MD5 | SHA1) and certificate.issuer != certificate.subject:
-        yield f"{what} is signed with {algorithm.name.upper()}; expected SHA-256 or better"
+def _ends_soon(certificates: Iterable[x509.Certificate], what: str, now: datetime) -> Iterator[str]:
+    for certificate in certificates:
+        end = certificate.not_valid_after_utc
+        if end < now:
+            yield f"{what} {name_of(certificate)} expired on {end:%Y-%m-%d %H:%M} UTC: remove it, or renew it"
+        elif end - now < SOON:
+            days = (end - now).days
+            left = f"in {days} day{'s' if days != 1 else ''}" if days else "within a day"
+            yield f"{what} {name_of(certificate)} expires on {end:%Y-%m-%d %H:%M} UTC, {left}: renew it"
+
+
+def _broken_chain(chain: Sequence[x509.Certificate], path: str | Path) -> Iterator[str]:
+    """Peers see the chain as it is in the file, and many need it in order and without gaps (RFC 5246 §7.4.2)."""
+    for number, (certificate, issuer) in enumerate(pairwise(chain), start=2):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            wanted = certificate.issuer.rfc4514_string()
+            yield (f"certificate {number} in {path} is {name_of(issuer)}, which did not issue the one before it, "
+                   f"{name_of(certificate)}; expected its issuer, \"{wanted}\", or nothing more")
+            return
 
 
 def _belong_together(certificate: x509.Certificate, key: PrivateKey) -> bool:

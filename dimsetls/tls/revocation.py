@@ -136,6 +136,10 @@ class Revocation:
             store.add_crl(each.crl)
 
 
+UNCHECKED = Revocation()
+"""Nobody's certificate is looked up: for tests, and for those who accepted the risk."""
+
+
 def _read(path: Path, problems: list[str]) -> list[LoadedList]:
     expected = "expected a certificate revocation list in PEM or DER"
     try:

@@ -83,7 +83,7 @@ class Stage:
 
     def peer(self) -> Peer:
         """A peer that has a connection, with TLS on top if the stage has TLS."""
-        return Peer(self.link, self.calling)
+        return Peer.connect(self.link, self.calling)
 
     def associated(self, *contexts: str | PresentationContextRQ, **keywords: Any) -> Peer:
         """A peer that has an association, for verification (context 1) and CT (3) unless told otherwise."""

@@ -170,7 +170,7 @@ def test_a_request_that_cannot_be_read_is_aborted_as_the_table_has_it_and_told()
 
 def test_a_tls_client_hello_on_a_plain_listener_is_aborted_and_the_sentence_says_what_it_is(authority):
     stage = Stage()
-    peer = Peer(stage.link, tls_endpoints(stage.link, authority)[1])
+    peer = Peer.connect(stage.link, tls_endpoints(stage.link, authority)[1])
     assert peer.lost is not None
     assert "it looks like a TLS ClientHello on a port without TLS" in stage.told(AssociationRefused).sentence
 
@@ -416,7 +416,7 @@ def test_a_place_is_taken_until_the_connection_is_closed():
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_good_association_gets_through_with_any_number_of_stuck_connections(authority, over_tls):
     stage = Stage(limits=Limits(pending=500), tls=authority if over_tls else None)
-    stuck = [Peer(stage.link) for _ in range(500)]  # over TLS too: they never begin the handshake
+    stuck = [Peer.connect(stage.link) for _ in range(500)]  # over TLS too: they never begin the handshake
     assert len(stage.factory.pending) == 500
     peer = stage.associated()
     assert statuses(peer.send(echo())) == [(1, 0)]

@@ -83,7 +83,7 @@ def test_a_refusal_that_is_an_alert_stands_out(logged):
 
 def test_a_connection_that_fails_is_one_line_with_what_was_seen(authority, logged):
     stage = logging_stage(tls=authority)
-    peer = Peer(stage.link)
+    peer = Peer.connect(stage.link)
     peer.dataReceived = lambda data: None
     peer.send(b"GET / HTTP/1.1\r\n\r\n")
     peer.close()
@@ -153,7 +153,7 @@ def test_every_field_can_be_written_as_json(authority, logged):
     stage = logging_stage(tls=authority)
     peer = stage.associated()
     peer.close()
-    Peer(stage.link).cut()
+    Peer.connect(stage.link).cut()
     out = io.StringIO()
     for event in logged:
         jsonFileLogObserver(out, "")(event)

@@ -45,7 +45,7 @@ class Never(Services):
 
 def test_a_silent_peer_has_until_the_handshake_deadline(authority):
     stage = Stage(tls=authority, timeouts=T)
-    peer = Peer(stage.link)  # TCP, and then nothing
+    peer = Peer.connect(stage.link)  # TCP, and then nothing
     stage.link.advance(9.9)
     assert peer.lost is None
     stage.link.advance(0.1)
@@ -56,7 +56,7 @@ def test_a_silent_peer_has_until_the_handshake_deadline(authority):
 
 def test_a_trickled_handshake_gains_no_time(authority):
     stage = Stage(tls=authority, timeouts=T)
-    peer = Peer(stage.link)
+    peer = Peer.connect(stage.link)
     hello = b"\x16\x03\x01\x02\x00" + bytes(512)  # the record says that 512 bytes follow
     peer.trickle(hello[:200], 0.5)
     assert peer.lost is not None
@@ -382,7 +382,7 @@ def test_after_a_failed_record_no_pdu_is_sent(authority):
 ])  # fmt: skip
 def test_a_peer_that_speaks_no_tls_is_told_so_and_nothing_else_happens(authority, said, name):
     stage = Stage(tls=authority)
-    peer = Peer(stage.link)
+    peer = Peer.connect(stage.link)
     peer.dataReceived = lambda data: None  # an alert
     peer.send(said)
     assert stage.told(ConnectionFailed).fault.name == name
@@ -394,7 +394,7 @@ def test_a_peer_that_speaks_no_tls_is_told_so_and_nothing_else_happens(authority
 def test_a_peer_without_a_certificate_fails_before_there_is_an_association(authority):
     stage = Stage(tls=authority)
     creator = ClientConnectionCreator(profile("bcp195-rfc9325"), authority.trust_roots, None, server_name="localhost")
-    peer = Peer(stage.link, DicomTLSClientEndpoint(stage.link, creator))
+    peer = Peer.connect(stage.link, DicomTLSClientEndpoint(stage.link, creator))
     assert peer.lost is not None
     failed = stage.told(ConnectionFailed)
     assert failed.fault.name in ("no-client-certificate", "certificate-required")

@@ -100,7 +100,7 @@ def test_check_prints_one_problem_a_line(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert [line.split(": ")[:2] for line in said.err.splitlines()] == [
-        [f"{ini}:2", "[node] log-levl"], [f"{ini}:3", "[listener main] tls"], [f"{ini}:3", "[listener main] aes"],
+        [f"{ini}:2", "[node] log-levl"], [f"{ini}:3", "[listener main] aes"], [f"{ini}:3", "[listener main] tls"],
     ]
 
 

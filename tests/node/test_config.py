@@ -196,7 +196,7 @@ def test_any_peer_is_recognized_where_none_is_named(read):
      "15: [ae DIMSETLS]: found a second time, expected once (first in line 10)"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nprot = 11112"),
      "4: [listener main] prot: found 'prot', expected an option of [listener]: port, interface, endpoint, backlog, "
-     "tls, aes, limits; did you mean port?"),
+     "tls, plain, aes, limits; did you mean port?"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nport = many"),
      "4: [listener main] port: found 'many', expected a whole number from 0 to 65535"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nport ="),
@@ -225,7 +225,9 @@ def test_any_peer_is_recognized_where_none_is_named(read):
              "[listener b]\nendpoint = unix:/run/d\ntls = secure\naes = DIMSETLS\n[tls secure]"),
      "10: [listener b] endpoint: found unix:/run/d, expected a place of its own, as [listener a] takes unix:/run/d"),
     (changed("trust-roots = pki/ca.pem", "profile = bcp195-rfc9352\ntrust-roots = pki/ca.pem"),
-     "8: [tls secure] profile: found 'bcp195-rfc9352', expected bcp195-rfc9325; did you mean bcp195-rfc9325?"),
+     "8: [tls secure] profile: found 'bcp195-rfc9352', "
+     "expected one of bcp195-rfc9325, bcp195-rfc9325-modified, tls13-only, legacy-bcp195-nd; "
+     "did you mean bcp195-rfc9325?"),
     (changed("trust-roots = pki/ca.pem\n", ""),
      "5: [tls secure] trust-roots: found nothing, expected a PEM file, as client-certificate is required"),
     (changed("private-key = /keys/server.key\n", ""),

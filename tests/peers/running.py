@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 from .instances import patient_data
@@ -26,8 +27,9 @@ class Service:
 
     def __init__(self, command: Sequence[str], **how: Any) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how
-        )
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True, **how,
+        )  # fmt: skip
         self._lines: list[str] = []
         self._ended = False
         self._news = threading.Condition()
@@ -86,8 +88,9 @@ class Service:
         return status
 
     def kill(self) -> None:
-        """SIGKILL: it has no chance to tidy up."""
-        self.process.kill()
+        """SIGKILL to it and what it has started: no chance to tidy up."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, SIGKILL)
         self.process.wait()
         self._reader.join()
 

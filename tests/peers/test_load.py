@@ -126,7 +126,7 @@ def test_the_oldest_of_too_many_stuck_handshakes_go(node: Node, pki: Path) -> No
 
 
 def test_a_stuck_handshake_is_given_up(node: Node, pki: Path) -> None:
-    node.set("limits normal", tls_handshake_timeout="100ms")
+    node.set("limits normal", tls_handshake_timeout="1s")
     with node.running() as service, ExitStack() as stack:
         stuck = get_stuck(service, stack)
         service.expect(r"\((silent-peer|handshake-timeout)", STUCK)

@@ -141,7 +141,7 @@ def test_text_tells_apart_what_shares_an_alert(alert, reasons, name):
     (19, 48, "self-signed"), (20, 48, "unknown-ca"), (21, 48, "chain-incomplete"), (23, 44, "certificate-revoked"),
     (26, 43, "unsupported-certificate"), (62, 42, "certificate-name-mismatch"), (64, 42, "certificate-name-mismatch"),
     (66, 42, "certificate-key-too-small"), (67, 42, "certificate-key-too-small"), (68, 42, "certificate-weak-hash"),
-    (79, 48, "unknown-ca"), (1, 80, "internal-error"),
+    (79, 48, "chain-invalid"), (1, 80, "internal-error"),
 ])
 def test_the_x509_code_decides_over_the_alert(code, alert, name):
     seen = evidence(SENT_FATAL(alert), done=False, code=code)

@@ -125,7 +125,7 @@ def test_an_encrypted_key_is_refused_without_asking(pki, authority):
     pem = issued.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     certificate, key = pki(issued, key=pem)
     [sentence] = problems(KeyMaterial.load, certificate, key)
-    assert sentence.startswith(f"key file {key} is encrypted; expected ")
+    assert sentence.startswith(f"key file {key}: found that it is encrypted, expected its passphrase from ")
 
 
 def test_a_key_of_another_kind_is_refused(pki):

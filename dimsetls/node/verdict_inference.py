@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..tls.conditions import ALERTS
-from .hello import (
+from .observations import Answer, Observations, Reaction, SessionSeen
+from .probe_hello import (
     CLASS_OF,
     ENCRYPT_THEN_MAC,
     SSL_3_0,
@@ -14,7 +15,6 @@ from .hello import (
     SuiteClass,
     suite_name,
 )
-from .observations import Answer, Observations, Reaction, SessionSeen
 
 
 def version_states(seen: Observations) -> dict[int, bool | None]:
@@ -24,8 +24,8 @@ def version_states(seen: Observations) -> dict[int, bool | None]:
         if answer.flight is not None or answer.reaction.is_refusal:
             taken = answer.flight.version if answer.flight is not None else 0
             states.update((version, False) for version in states if taken < version <= offered)
-    in_1_2 = [each.reaction for each in (seen.tls12, *seen.forbidden, *seen.discouraged, seen.dhe, seen.ordinary) if each]
-    if in_1_2 and all(reaction.is_refusal for reaction in in_1_2):
+    in_1_2 = (seen.tls12, *seen.forbidden, *seen.discouraged, seen.dhe, seen.ordinary)
+    if seen.tls12 is not None and all(each is None or each.reaction.is_refusal for each in in_1_2):
         states[TLS_1_2] = False
     if any(each is not None and each.flight is not None for each in (seen.stranger, seen.client)):
         states[TLS_1_3] = False  # everything was offered

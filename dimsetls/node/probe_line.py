@@ -13,20 +13,23 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from cryptography import x509
+from cryptography.x509 import ocsp
 from OpenSSL import SSL
 from OpenSSL._util import lib
+from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from ..tls.bindings import restrict_groups
 from ..tls.evidence import FATAL, KEPT_BYTES, ObservedConnection, record_event
-from ..tls.faults import classify, handshake_timeout
+from ..tls.faults import TransportFault, classify, handshake_timeout
 from ..tls.material import KeyMaterial
-from . import hello
+from . import probe_hello as hello
 from .observations import Ending, HelloSeen, Reaction, SessionSeen
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 _NO_RENEGOTIATION = 100
+_CLOSED = ("closed-in-handshake", "truncated", "closed-unreleased", "transport-error")
 _T = TypeVar("_T")
 
 
@@ -199,9 +202,11 @@ class TLSLine:
         self._damage = True
         try:
             self.send(data)
-            return Reaction(Ending.COMPLETED if self.receive() else Ending.CLOSED)
+            while self.receive():
+                pass  # whatever it says, what counts is how it ends
         except (SSL.Error, OSError) as error:
             return self._reaction(error)
+        return Reaction(Ending.CLOSED)
 
     def renegotiate(self) -> Reaction:
         """Ask for a new handshake inside the session, as TLS 1.2 has it (RFC 5246 §7.4.1.1)."""
@@ -216,15 +221,14 @@ class TLSLine:
 
     def fail(self, error: Exception) -> None:
         """Note that the session ended with `error`, and why."""
-        evidence = self._connection.evidence
         reaction = self._reaction(error)
-        if reaction.ending is Ending.SILENT:
-            words = "" if evidence.handshake_completed else handshake_timeout(evidence).name
-        elif isinstance(error, SSL.Error):
-            fault = classify(Failure(error), evidence)
-            words = f"{fault.name}: {fault.detail}" if fault.detail else fault.name
+        if reaction.ending is not Ending.SILENT:
+            fault = self._fault(error)
+            words = f"{fault.name}: {fault.detail}"
+        elif self._connection.evidence.handshake_completed:
+            words = "no answer in time"
         else:
-            words = str(error)
+            words = handshake_timeout(self._connection.evidence).name
         self.seen = replace(self.seen, reaction=reaction, words=words)
 
     def close(self) -> None:
@@ -244,11 +248,12 @@ class TLSLine:
         for alert in self._connection.evidence.alerts:
             if alert.level == FATAL and not alert.sent:
                 return Reaction(Ending.REFUSED, alert.number)
-        ended = OSError, SSL.SysCallError, SSL.ZeroReturnError
-        # The end of the TCP stream is an error without a reason (see tls.faults).
-        if isinstance(error, ended) or classify(Failure(error), self._connection.evidence).name in _ENDED:
-            return Reaction(Ending.CLOSED)
-        return Reaction(Ending.GARBLED)
+        return Reaction(Ending.CLOSED if self._fault(error).name in _CLOSED else Ending.GARBLED)
+
+    def _fault(self, error: Exception) -> TransportFault:
+        """As everywhere, but for errors of a socket, which Twisted would have turned into its own."""
+        ended = ConnectionLost(str(error)) if isinstance(error, OSError) else error
+        return classify(Failure(ended), self._connection.evidence)
 
     def _step(self, operation: Callable[[], _T]) -> _T:
         while True:
@@ -287,17 +292,12 @@ class TLSLine:
             pass  # the error that made the alert is the one that counts
 
 
-_ENDED = ("closed-in-handshake", "truncated", "closed-unreleased")
-
-
 def _name(name: object) -> str:
     components = name.get_components()  # type: ignore[attr-defined]
     return ",".join(f"{key.decode()}={value.decode('utf-8', 'replace')}" for key, value in reversed(components))
 
 
 def _staple_status(response: bytes) -> str:
-    from cryptography.x509 import ocsp
-
     try:
         answer = ocsp.load_der_ocsp_response(response)
         if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:

@@ -12,8 +12,17 @@ from datetime import timedelta
 from enum import Enum
 
 from ..uids import VERIFICATION
-from .hello import EXTENDED_MASTER_SECRET, NULL_COMPRESSION, RENEGOTIATION_INFO, TLS_1_2, TLS_1_3, SuiteClass, version_name
-from .inference import (
+from .observations import Answer, CertificateSeen, Ending, Observations, SessionSeen
+from .probe_hello import (
+    EXTENDED_MASTER_SECRET,
+    NULL_COMPRESSION,
+    RENEGOTIATION_INFO,
+    TLS_1_2,
+    TLS_1_3,
+    SuiteClass,
+    version_name,
+)
+from .verdict_inference import (
     demands_certificate,
     downgrades,
     encrypts_then_macs,
@@ -24,7 +33,6 @@ from .inference import (
     took_association,
     version_states,
 )
-from .observations import Answer, CertificateSeen, Ending, Observations, SessionSeen
 
 LEAST_BITS = {"RSA": 2048, "ECDSA": 224, "DSA": 1 << 16}
 """Smallest keys (§4.5); DSA has no place in TLS 1.3 and none in the profile."""
@@ -103,8 +111,8 @@ def _on_suites(seen: Observations) -> Iterator[Finding]:
             yield _fault(number, f"It accepts cipher suites {kind.value}: {example(seen, kind)}.", _ECDHE_ONLY)
     for kind in (SuiteClass.TRIPLE_DES, SuiteClass.STATIC, SuiteClass.CBC):
         if states[kind] and not (kind is SuiteClass.CBC and encrypts_then_macs(seen)):
-            sentence = f"It accepts cipher suites {kind.value}, which it SHOULD NOT (§4.1, §4.2): {example(seen, kind)}."
-            yield _warning(1, sentence, _ECDHE_ONLY)
+            suite = example(seen, kind)
+            yield _warning(1, f"It accepts cipher suites {kind.value}: {suite} (§4.1, §4.2: SHOULD NOT).", _ECDHE_ONLY)
     bits = min((flight.dh_bits for flight in seen.flights if flight.dh_bits), default=0)
     if 0 < bits < LEAST_DH_BITS:
         yield _fault(1, f"Its DHE group has {bits} bits; {LEAST_DH_BITS} are required (§4.5).",
@@ -131,7 +139,7 @@ def _on_forward_secrecy(seen: Observations) -> Iterator[Finding]:
 
 def _on_tls12(seen: Observations) -> Iterator[Finding]:
     if seen.small_groups is not None and (small := seen.small_groups.flight) is not None:
-        yield _fault(1, f"It accepts the group {small.group or 'that is smallest'}, of less than 224 bits (§4.5: MUST NOT).",
+        yield _fault(1, f"It accepts the group {small.group or '?'}, of less than 224 bits (§4.5: MUST NOT).",
                      "Allow X25519, P-256 and P-384 only there.")
     if any(flight.compression != NULL_COMPRESSION for flight in seen.flights):
         yield _warning(1, "It compresses, which can betray what is encrypted (§3.3: SHOULD NOT).",

@@ -8,9 +8,9 @@ from typing import Protocol
 from OpenSSL import SSL
 
 from ..codes import CommandField
-from ..dimse.command import read_command, write_command
+from ..dimse.command import MAXIMUM_LENGTH, read_command, write_command
 from ..dimse.messages import CEchoRQ, read_response
-from ..errors import AssociationRejected, RemoteProtocolError
+from ..errors import AssociationRejected, LocalProtocolError, RemoteProtocolError
 from ..uids import (
     APPLICATION_CONTEXT,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -36,7 +36,7 @@ from ..ul.pdus import (
 from ..ul.reader import read_pdu
 from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments, write_pdu
 from .observations import Answer, AssociationSeen
-from .peer import TLSLine
+from .probe_line import TLSLine
 
 IDENTITY = b"dimsetls-probe"
 """The user name of the dummy identity."""
@@ -70,8 +70,8 @@ def associate(channel: Channel, request: Request) -> AssociationSeen:
         association.establish()
         if association.seen.answer is Answer.ACCEPTED:
             association.use()
-    except RemoteProtocolError as error:
-        association.note(words=str(error))
+    except (RemoteProtocolError, LocalProtocolError) as error:
+        association.note(words=str(error))  # a local one, too, is of the peer's making: it leaves no room for data
     except (SSL.Error, OSError):
         if not association.seen.speaks_dicom:
             raise
@@ -151,6 +151,8 @@ class _Association:
         while isinstance(pdu := self._read(), PDataTF):
             for value in pdu.values:
                 command += value.fragment
+                if len(command) > MAXIMUM_LENGTH:
+                    raise RemoteProtocolError(f"a command set is longer than {MAXIMUM_LENGTH} bytes")
                 if value.is_last:
                     response = read_response(read_command(command))
                     return response.status if response.command_field == CommandField.C_ECHO_RSP else None

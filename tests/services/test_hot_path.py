@@ -1,0 +1,93 @@
+"""What a received byte costs, counted in lines of Python: a count that is the same on every machine.
+
+A line more for each TLS record, or for each PDU, is a decision; so these numbers are exact. (On a TCP socket it is one
+line more a record, for TCP_QUICKACK.)
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import dimsetls
+from dimsetls.association.protocol import AssociationProtocol
+from dimsetls.services.filesystem import Durability, FileStore
+from dimsetls.services.layout import BY_SERIES, FLAT, Layout
+from dimsetls.services.storage import Storage
+from dimsetls.ul.writer import LARGEST_PDU_LENGTH
+
+from ..association.stage import Stage, open_fragment, store_command
+
+RECORD = 16384
+"""Bytes of a full TLS record."""
+PDU = LARGEST_PDU_LENGTH + 6
+"""Bytes of a P-DATA-TF of the length that we announce: eight such records."""
+LINES_TO_THE_DISK = 11
+LINES_A_RECORD = 16
+LINES_A_PDU = 183
+PACKAGE = str(Path(dimsetls.__file__).parent)
+
+pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="what is a line differs from Python to Python")
+
+
+def lines_of(call: Callable[[], object]) -> list[str]:
+    """The lines of this package that a call executes, each as often as it does."""
+    executed: list[str] = []
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            executed.append(linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip())
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return executed
+
+
+@pytest.fixture(params=[FLAT, BY_SERIES])
+def protocol(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AssociationProtocol]:
+    """The acceptor's protocol in the middle of a C-STORE to a file store, at the start of a PDU."""
+    store = FileStore(tmp_path / "store", layout=Layout(request.param), fsync=Durability.NONE)
+    store.open()
+    stage = Stage(Storage(store))
+    peer = stage.associated()
+    series = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
+    peer.send(store_command(), open_fragment(len(series)), series)  # all that any layout needs
+    protocol = peer.end.other._protocol
+    assert isinstance(protocol, AssociationProtocol)
+    yield protocol
+    peer.cut()
+    store.close()
+
+
+def pdu() -> list[bytes]:
+    """One P-DATA-TF in the eight pieces in which TLS delivers it."""
+    wire = open_fragment(PDU - 12) + bytes(PDU - 12)
+    return [wire[at : at + RECORD] for at in range(0, PDU, RECORD)]
+
+
+def test_a_tls_record_inside_a_fragment_costs_this_much(protocol):
+    first, *others, _ = pdu()
+    protocol.dataReceived(first)
+    for record in others:
+        executed = lines_of(lambda record=record: protocol.dataReceived(record))
+        assert "os.write(" in executed[LINES_TO_THE_DISK - 1]
+        assert len(executed) == LINES_A_RECORD, executed
+
+
+def test_a_pdu_of_eight_tls_records_costs_this_much(protocol):
+    costs = [sum(len(lines_of(lambda record=record: protocol.dataReceived(record))) for record in pdu())
+             for _ in range(4)]  # fmt: skip
+    assert costs[1:] == [LINES_A_PDU] * 3  # the first also ends the fragment before it
