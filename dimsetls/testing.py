@@ -192,7 +192,7 @@ class Link(Clock):
         return succeed(client)
 
     def pump(self, timings: Iterable[float] = ()) -> None:
-        """Let these times pass one after the other; then carry bytes, and make calls that are due, until all is done."""
+        """Let these times pass one by one; then carry bytes, and make calls that are due, until all is done."""
         super().pump(timings)
         super().advance(0)
         while self._turn():

@@ -25,6 +25,7 @@ from dimsetls.node.config import load
 from dimsetls.node.ini import parse
 from dimsetls.node.init import init
 from dimsetls.node.service import Options
+from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.material import KeyMaterial, TrustRoots
 
 from .peers import dcmtk
@@ -168,6 +169,13 @@ def test_generated_parts_are_current() -> None:
     assert stale == [], "run: python docs/generate.py"
     everything = "".join(path.read_text() for path in PAGES)
     assert [name for name in generate.PARTS if f"<!-- begin {name} -->" not in everything] == []
+
+
+@page
+def test_quoted_log_lines_say_what_the_code_says(page: Path) -> None:
+    for sentence, name in re.findall(r"no association with \S+: (.*?) \(([a-z-]+):", page.read_text()):
+        expected = re.escape(sentence).replace("…", ".*")
+        assert re.fullmatch(expected, CONDITIONS[name].sentence), f"{page.name} quotes {name} as {sentence}"
 
 
 def test_every_rejection_abort_and_status_is_explained() -> None:
@@ -347,7 +355,7 @@ def test_the_example_for_pynetdicom(node: Node, pki: Path, tmp_path: Path) -> No
     assert sender.log == "status 0000H"
 
 
-def test_certificates_of_ones_own(tmp_path: Path) -> None:
+def test_certificates_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tutorial = DOCS / "tutorials" / "first-secure-association.md"
     clone = tmp_path / "clone"
     ini = init(clone / "var")
@@ -358,6 +366,11 @@ def test_certificates_of_ones_own(tmp_path: Path) -> None:
     said = subprocess.run(["sh", "-ec", script], cwd=clone, capture_output=True, text=True, check=True)
     assert "client.pem: OK" in said.stdout
     assert main(["check", str(ini)]) == 0
+    said_by_check = masked("".join(capsys.readouterr()).replace(f"{clone}/", ""))
+    quoted = [line for each in blocks(tutorial, "console") if "dimsetls check" in each.text.splitlines()[0]
+              for line in each.text.splitlines()[1:]]
+    assert len(quoted) >= 7
+    assert [line for line in quoted if masked(line).replace("…/", "") not in said_by_check] == []
     for name in ("server", "client"):
         KeyMaterial.load(clone / f"var/pki/{name}.pem", clone / f"var/pki/{name}.key")
     assert len(TrustRoots.load(clone / "var/pki/ca.pem").certificates) == 1

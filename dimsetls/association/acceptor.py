@@ -195,12 +195,13 @@ class Acceptor:
             self._end("expired", AssociationError(sentence))
 
     def closed(self, fault: TransportFault) -> None:
+        if self._association is not None:
+            self._tell_end(self._association)
+        elif not self._told:
+            self._close_without_association(fault)
         self._factory.closed(self)
-        association = self._association
-        if association is None:
-            if not self._told:
-                self._close_without_association(fault)
-            return
+
+    def _tell_end(self, association: Association) -> None:
         parties = self._parties
         self._factory.count.remove(self._protocol.peer_host, parties.calling_ae_title)
         association.end(AssociationError("the association is over"))

@@ -57,6 +57,7 @@ class DataSetStream:
 
     def fail(self, error: DimsetlsError) -> None:
         """The association ended; whether this data set was complete or not, nothing more will come."""
+        self._hold(False)  # however late the reader is, the peer's close must be seen
         if not self.ended:
             self._error = self._error or error
             self.end()

@@ -107,7 +107,8 @@ def services_of(ae: AE) -> Services:
 def contexts(ae: AE) -> dict[str, tuple[str, ...]]:
     """Abstract syntax to transfer syntaxes, of everything in the dictionary that the AE takes."""
     offered = services_of(ae)
-    supports = ((uid, offered.support(uid, None)) for uid, (_, kind, *_) in UID_dictionary.items() if "Class" in kind)
+    classes = (uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class"))
+    supports = ((uid, offered.support(uid, None)) for uid in classes)
     return {uid: support.transfer_syntaxes for uid, support in supports if support is not None}
 
 
@@ -176,7 +177,7 @@ def _implementation_model(config: Config, aes: tuple[AE, ...]) -> Section:
             table("Local AE | Real-world activity of the peer | What the AE does", rows()),
         )),
         Section("Functional definition of the application entities", (
-            facts(((code(ae.title), f"reached at {codes(_listeners_of(config, ae))}; called by {callers(ae)}")
+            facts(((code(ae.title), f"reached at {codes(_listeners_of(config, ae))}; called by {callers(config, ae)}")
                    for ae in aes), ("AE", "")),
             "An AE waits for connections, judges the A-ASSOCIATE-RQ and performs the "
             "operations that come. It needs no other AE.",
@@ -308,7 +309,7 @@ def _ae(config: Config, ae: AE) -> Section:
     return Section(f"Application entity {ae.title}", (
         facts((
             ("Listeners", codes(listener.name for listener in _listeners_of(config, ae))),
-            ("Called by", callers(ae)),
+            ("Called by", callers(config, ae)),
             ("PDU length received", f"up to {ae.maximum_length} bytes, as announced"),
             ("Asynchronous operations window", _window(ae.maximum_operations_invoked)),
             ("Initiates associations", "no"),

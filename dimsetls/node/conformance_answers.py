@@ -99,7 +99,7 @@ def rejections() -> Section:
 
     return Section("Association acceptance and A-ASSOCIATE-RJ", (
         "A request is checked in this order, and the first check that fails is answered with A-ASSOCIATE-RJ (PS3.8 "
-        "Table 9-21). Before it there is TLS: a peer whose certificate is not accepted never comes to ask. A request "
+        "Table 9-21). TLS comes first: a peer whose certificate is not accepted never gets so far. A request "
         "that cannot be read is answered with A-ABORT (0,0).",
         table("Order | Rejected when | Result | Source | Reason", rows()),
         "A request that passes is accepted, also if none of its presentation contexts is.",

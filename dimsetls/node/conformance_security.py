@@ -132,7 +132,8 @@ def _secure_transport(
         claim = f"Configured: {policy.title}. Conformance to PS3.15 B.12 is {poor('not claimed')} for it."
     elif policy.cannot:
         claim = f"Claimed {fair('in part')}: {policy.title}. What is missing is said below."
-    remarks = [each for each in (connection.not_enforced if connection is not None else ()) if each not in policy.cannot]
+    not_enforced = connection.not_enforced if connection is not None else ()
+    remarks = [remark for remark in not_enforced if remark not in policy.cannot]
     return Section(f"Secure transport connection: [tls {tls.name}]", (
         claim,
         *((Bullets(policy.cannot),) if policy.cannot else ()),
@@ -252,16 +253,17 @@ def _association_level(config: Config) -> Section:
         for ae in reached:
             for peer in ae.peers or ():
                 addresses = "anywhere" if peer.addresses is None else codes(peer.addresses)
-                bound = "any that is accepted" if peer.certificates is None else codes(peer.certificates, " or ")
+                bound = "any" if peer.certificates is None else codes(peer.certificates, " or ")
                 yield code(ae.title), code(peer.ae_title), addresses, bound
             if ae.peers is None:
-                yield code(ae.title), "any", "anywhere", "any that is accepted"
+                yield code(ae.title), "any", "anywhere", "any"
                 for peer in config.peers:
                     if peer.certificates is not None:
                         yield code(ae.title), code(peer.ae_title), "anywhere", codes(peer.certificates, " or ")
 
     return Section("Association level security", (
-        "Who may open an association, once TLS has accepted its certificate. Anyone else is rejected, see "
+        "Who may open an association, once TLS has let it through; any certificate is one that TLS accepts, or none "
+        "where none is required. Anyone else is rejected, see "
         f"{see('Association acceptance and A-ASSOCIATE-RJ')}. A calling AE title with a certificate rule is bound to "
         "those certificates; another certificate that claims it is rejected and logged as a security alert.",
         table("Called AE | Calling AE title | From | Certificate", rows()),
@@ -336,6 +338,12 @@ def _or(names: Iterable[str]) -> str:
     return codes(names, " or ")
 
 
-def callers(ae: AE) -> str:
+def callers(config: Config, ae: AE) -> str:
     """Who may call this AE, in words."""
-    return "anyone whose certificate is accepted" if ae.peers is None else codes(peer.ae_title for peer in ae.peers)
+    if ae.peers is not None:
+        return codes(peer.ae_title for peer in ae.peers)
+    secured = all(
+        listener.tls is not None and listener.tls.client_certificate is ClientCertificate.REQUIRED
+        for listener in config.listeners if ae in listener.aes
+    )
+    return "anyone whose certificate is accepted" if secured else poor("anyone, also without a certificate")

@@ -283,7 +283,7 @@ thead th { background: var(--accent); color: #fff; font-weight: 600; border: 0; 
 tbody tr:nth-child(even) { background: var(--tint); }
 td:first-child { font-weight: 500; }
 .of2 td:first-child { width: 32%; }
-td code { background: none; padding: 0; }
+td code { background: none; padding: 0; overflow-wrap: break-word; }
 .good, .fair, .poor { font-weight: 600; white-space: nowrap; }
 .good { color: #17703c; } .fair { color: #8a5a00; } .poor { color: #b3261e; }
 @media (max-width: 44rem) { body { padding: 1rem; } nav ul { columns: 1; } dl { grid-template-columns: 1fr; }
@@ -292,7 +292,8 @@ td code { background: none; padding: 0; }
   font: 8pt system-ui, sans-serif; color: #5a6b7b; } }
 @media print { body { max-width: none; padding: 0; font-size: 9.5pt; } h1 { font-size: 20pt; }
   h2 { font-size: 14pt; margin-top: 22pt; } h3 { font-size: 11.5pt; } h4, h5 { font-size: 10pt; }
-  table { font-size: 8pt; } thead { display: table-header-group; } tr, li { break-inside: avoid; }
+  table { font-size: 8pt; } thead { display: table-header-group; } tr, li, nav { break-inside: avoid; }
+  p:has(+ table) { break-after: avoid; }
   a { color: inherit; text-decoration: none; } p, ul { max-width: none; orphans: 3; widows: 3; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 </style>

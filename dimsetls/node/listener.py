@@ -74,12 +74,15 @@ class ListenerService(Service):
         """Take the place to listen on, if that is not done. Raises StartFailed."""
         if self._port is not None:
             return
-        endpoint = serverFromString(reactor, self.listener.transport)
+        try:
+            endpoint = serverFromString(reactor, self.listener.transport)
+        except LookupError as error:  # the rest of the string was judged before
+            raise self._start_failed("systemd has handed over no such socket, see its socket unit") from error
         if self._connections is not None:
             endpoint = DicomTLSServerEndpoint(endpoint, self._connections)
         failed: list[StartFailed] = []
         listening = endpoint.listen(self.factory)
-        listening.addCallbacks(self._bound, lambda failure: failed.append(self._start_failed(failure)))
+        listening.addCallbacks(self._bound, lambda failure: failed.append(self._start_failed(_why(failure))))
         if failed:  # raised here and not in the errback, for a Deferred keeps even SystemExit to itself
             raise failed[0]
 
@@ -101,10 +104,11 @@ class ListenerService(Service):
         """Say where it listens: when stores are open and signals are heard, for who reads this line may go on."""
         if self._port is None:
             return
-        host = self._port.getHost()
+        host: Any = self._port.getHost()
+        is_tcp = isinstance(host, IPv4Address | IPv6Address)
         where = str(self.listener)
-        if isinstance(host, IPv4Address | IPv6Address):
-            where = f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else f"{host.host}:{host.port}"
+        if is_tcp:
+            where = f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
         tls = self.listener.tls
         log.info(
             "dimsetls {version} listens on {where} as {titles} with {protection}",
@@ -117,12 +121,14 @@ class ListenerService(Service):
                 "and anyone may claim any AE title",
                 where=where, name=self.listener.name,
             )  # fmt: skip
-        if isinstance(host, IPv4Address | IPv6Address):
-            options = shlex.join(self._dcmtk_options(tls, host.host, host.port))
+        # DCMTK's programs speak IPv4 and send no PROXY header; on Linux :: takes IPv4 as well.
+        address = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host.host, host.host) if is_tcp else ""  # noqa: S104
+        if address and ":" not in address and not self.listener.transport.startswith("haproxy:"):
+            options = shlex.join([*self._dcmtk_options(tls), address, str(host.port)])
             log.info("to verify, in another terminal: echoscu {options}", options=options)
             log.info("to store, in another terminal: storescu {options} FILE", options=options)
 
-    def _dcmtk_options(self, tls: TLS | None, address: str, port: int) -> list[str]:
+    def _dcmtk_options(self, tls: TLS | None) -> list[str]:
         """What DCMTK's programs need to reach this listener, ready to paste if `dimsetls init` made the keys."""
         words = ["-aec", self.listener.aes[0].title]
         if tls is not None:
@@ -130,13 +136,10 @@ class ListenerService(Service):
             mine = key.exists() and certificate.exists()
             words += ["+tls", *([_short(key), _short(certificate)] if mine else ["YOUR.key", "YOUR.pem"])]
             words += ["+cf", _short(tls.trust_roots or tls.certificate)]
-        return [*words, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), str(port)]  # noqa: S104
+        return words
 
-    def _start_failed(self, failure: Failure) -> StartFailed:
-        error = failure.value
-        reason = error.socketError if isinstance(error, CannotListenError) else error
-        sentence = (f"[listener {self.listener.name}] cannot listen on {self.listener}: "
-                    f"{getattr(reason, 'strerror', None) or reason}; free it, or choose another")
+    def _start_failed(self, why: str) -> StartFailed:
+        sentence = f"[listener {self.listener.name}] cannot listen on {self.listener}: {why}"
         log.critical("{sentence}", sentence=sentence)
         return StartFailed(sentence)
 
@@ -183,6 +186,12 @@ def _bounds(listener: Listener) -> dict[str, Any]:
         ),
         "associate_length": limits.associate_pdu_length,
     }
+
+
+def _why(failure: Failure) -> str:
+    """Why a socket could not be bound, without the address, which Twisted's own text says again."""
+    error = failure.value.socketError if isinstance(failure.value, CannotListenError) else failure.value
+    return f"{getattr(error, 'strerror', None) or error}; free it, or choose another"
 
 
 def _short(path: Path) -> str:

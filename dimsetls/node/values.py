@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from ..services.filesystem import Duplicates, Durability
+from ..services.known import transfer_syntaxes
 from ..services.layout import Layout
 from ..tls.policy import PROFILES, ClientCertificate
 from ..tls.rules import CertificateRule
@@ -211,30 +211,8 @@ DUPLICATES = choice({policy.value: policy for policy in Duplicates})
 FSYNC = choice({durability.value: durability for durability in Durability})
 
 
-@cache
-def _transfer_syntaxes() -> dict[str, str]:
-    """Keyword → UID of every transfer syntax a data set can be stored in, the one to prefer first.
-
-    Preferred are those a sender reaches without compressing, then the lossless, then the rest: choosing a lossy one
-    could make a sender degrade its image for us. MIME and XML (1.2.840.10008.1.2.6) and real-time video (…1.2.7)
-    are not encodings of a data set in a file.
-    """
-    from pydicom._uid_dict import UID_dictionary
-
-    def rank(keyword: str, uid: str) -> int:
-        if uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
-            return 0 if uid == EXPLICIT_VR_LITTLE_ENDIAN else 1
-        return 2 if keyword.endswith("Endian") else 3 if "Lossless" in keyword and "Near" not in keyword else 4
-
-    known = {
-        keyword: uid for uid, (_, kind, _, _, keyword) in UID_dictionary.items()
-        if kind == "Transfer Syntax" and not uid.startswith(("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7."))
-    }
-    return dict(sorted(known.items(), key=lambda pair: rank(*pair)))
-
-
 def _syntaxes(text: str) -> tuple[str, ...]:
-    known = _transfer_syntaxes()
+    known = transfer_syntaxes()
     if text == "all":
         return tuple(known.values())
     uids = []

@@ -1,7 +1,7 @@
 """The settings of OpenSSL that pyOpenSSL offers no method for, or one that cannot say enough.
 
-They are reached through the bindings that pyOpenSSL itself uses. Versions differ in what these bind, so
-each function says whether it could do its work, and the caller says so to the operator.
+They are reached through the bindings that pyOpenSSL itself uses. Versions differ in whether these bind the lists
+of groups and signature algorithms, so those two say whether they could do their work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from OpenSSL.crypto import X509
 
 Verdict = Callable[[SSL.Connection, X509, int, int], int]
 """Given a connection, a certificate, what OpenSSL found (an X509 code, 0 for nothing) and the depth: an X509 code."""
+
+CAN_RESTRICT_GROUPS = hasattr(lib, "SSL_CTX_set1_curves_list")
 
 _ACCEPTED, _REFUSED = 1, 0
 _NAME_KNOWN, _NAME_UNKNOWN = 0, 2
@@ -100,3 +102,8 @@ def choose_by_name(context: SSL.Context, choose: Callable[[SSL.Connection], bool
 
     lib.SSL_CTX_set_tlsext_servername_callback(context._context, chosen)
     context._dimsetls_names = chosen  # type: ignore[attr-defined]  # C keeps no reference
+
+
+def was_resumed(connection: SSL.Connection) -> bool:
+    """SSL_session_reused: whether the handshake took up an earlier session."""
+    return bool(lib.SSL_session_reused(connection._ssl))

@@ -85,8 +85,9 @@ class ServerConnectionCreator:
         self._connection = _ConnectionWithProtocol if require_alpn else ObservedConnection
         self._context, self.not_enforced = self._make_context(key_material, trust_roots, revocation, stapled or {})
         self._by_name = dict.fromkeys(_dns_names(key_material), self._context)
+        served: list[tuple[str | None, KeyMaterial]] = [(None, key_material)]
         for material in named:
-            new = set(_dns_names(material)) - self._by_name.keys()
+            new = [name for name in _dns_names(material) if name not in self._by_name]
             if not new:
                 raise ConfigurationError(
                     f"certificate {name_of(material.certificate)} would never be chosen, since it has no DNS name that "
@@ -94,12 +95,10 @@ class ServerConnectionCreator:
                 )
             context, _ = self._make_context(material, trust_roots, revocation, stapled or {})
             self._by_name |= dict.fromkeys(new, context)
+            served.append((new[0].replace("*", "any"), material))
+        self.served = tuple(served)
+        """What is presented, each with a name to ask for it by."""
         choose_by_name(self._context, self._choose)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The DNS names that are answered with a certificate for them."""
-        return tuple(self._by_name)
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
         return self._connection(self._context, is_server=True)

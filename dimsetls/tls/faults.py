@@ -60,6 +60,7 @@ _PHRASES = {
         "no suitable key share": "no-shared-group",
         "no suitable signature algorithm": "no-shared-sigalg",
         "no shared signature algorithms": "no-shared-sigalg",
+        "unsafe legacy renegotiation disabled": "no-secure-renegotiation",
         "no renegotiation": "peer-no-renegotiation",
     },
     # The last eight bytes of ServerHello.random say that the server could have done better (RFC 8446 §4.1.3).

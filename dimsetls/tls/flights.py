@@ -6,12 +6,12 @@ of reach of every setting of OpenSSL's; that is what a check of those settings n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .policy import TLSVersion
 
-CODE_POINTS = {
+SUITES = {
     "TLS_AES_128_GCM_SHA256": 0x1301, "TLS_AES_256_GCM_SHA384": 0x1302, "TLS_CHACHA20_POLY1305_SHA256": 0x1303,
     "TLS_AES_128_CCM_SHA256": 0x1304,
     "ECDHE-ECDSA-AES128-GCM-SHA256": 0xC02B, "ECDHE-ECDSA-AES256-GCM-SHA384": 0xC02C,
@@ -19,13 +19,15 @@ CODE_POINTS = {
     "ECDHE-ECDSA-AES128-CCM": 0xC0AC, "ECDHE-ECDSA-AES256-CCM": 0xC0AD,
     "ECDHE-RSA-CHACHA20-POLY1305": 0xCCA8, "ECDHE-ECDSA-CHACHA20-POLY1305": 0xCCA9,
     "DHE-RSA-AES128-GCM-SHA256": 0x009E, "DHE-RSA-AES256-GCM-SHA384": 0x009F,
-    "P-256": 23, "P-384": 24, "X25519": 29,
+}  # fmt: skip
+GROUPS = {"P-256": 23, "P-384": 24, "X25519": 29}
+SIGNATURES = {
     "ecdsa_secp256r1_sha256": 0x0403, "ecdsa_secp384r1_sha384": 0x0503, "ed25519": 0x0807,
     "rsa_pss_rsae_sha256": 0x0804, "rsa_pss_rsae_sha384": 0x0805, "rsa_pss_rsae_sha512": 0x0806,
     "rsa_pss_pss_sha256": 0x0809, "rsa_pss_pss_sha384": 0x080A, "rsa_pss_pss_sha512": 0x080B,
     "rsa_pkcs1_sha256": 0x0401, "rsa_pkcs1_sha384": 0x0501, "rsa_pkcs1_sha512": 0x0601,
-}
-"""What the profiles name, by IANA's numbers; suites by OpenSSL's names."""
+}  # fmt: skip
+"""What the profiles name, by IANA's numbers."""
 
 ALL_SUITES = (*range(0x0001, 0x00FF), *range(0x1301, 0x1308), *range(0xC001, 0xC100), *range(0xCC13, 0xCCAF))
 """Every code point that ever was a cipher suite, and some that were none; but no signalling values."""
@@ -33,7 +35,7 @@ ALL_SUITES = (*range(0x0001, 0x00FF), *range(0x1301, 0x1308), *range(0xC001, 0xC
 ALL_GROUPS = (*range(1, 42), *range(256, 261), 512, 513, 514, 4587, 4588, 4589)
 """Every named group, curves and finite fields and hybrids."""
 
-ALL_SIGNATURE_ALGORITHMS = (
+ALL_SIGNATURES = (
     *(hash_ << 8 | signature for hash_ in range(6, 0, -1) for signature in (1, 2, 3)),  # RFC 5246 §7.4.1.4.1
     0x0804, 0x0805, 0x0806, 0x0807, 0x0808, 0x0809, 0x080A, 0x080B, 0x081A, 0x081B, 0x081C, 0x0904, 0x0905, 0x0906,
 )
@@ -47,7 +49,7 @@ EMPTY_RENEGOTIATION_SCSV = 0x00FF
 _ALERT, _HANDSHAKE = 0x15, 0x16
 _CLIENT_HELLO, _SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_REQUEST = 1, 2, 12, 13
 _NAMED_CURVE, _FATAL = 3, 2
-_RANDOM = b"dimsetls: no secret depends on it"[:32]  # nobody ever finishes one of these handshakes
+_RANDOM = bytes(32)  # nobody ever finishes one of these handshakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def client_hello(
     version: int,
     suites: Iterable[int] = ALL_SUITES,
     groups: Iterable[int] = ALL_GROUPS,
-    signature_algorithms: Iterable[int] = ALL_SIGNATURE_ALGORITHMS,
+    signature_algorithms: Iterable[int] = ALL_SIGNATURES,
     key_share: tuple[int, bytes] | None = None,
     server_name: str | None = None,
 ) -> bytes:
@@ -222,5 +224,5 @@ def _words(values: Iterable[int]) -> bytes:
     return b"".join(value.to_bytes(2, "big") for value in values)
 
 
-def _numbers(data: bytes | Sequence[int]) -> tuple[int, ...]:
-    return tuple(int.from_bytes(bytes(data[at : at + 2]), "big") for at in range(0, len(data), 2))
+def _numbers(data: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))

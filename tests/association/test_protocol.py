@@ -317,6 +317,43 @@ def test_a_peer_that_takes_no_answers_is_not_read_from_and_then_aborted(authorit
     assert stage.factory.count.total == 0
 
 
+def test_a_peer_that_takes_no_answers_and_goes_leaves_no_timer():
+    stage = Stage(timeouts=T)
+    peer = stage.associated()
+    peer.end.pauseProducing()
+    while peer.end.other.is_reading:
+        peer.send(echo() * 100)
+    peer.end.abortConnection()
+    stage.link.pump()
+    assert stage.kinds == ["AssociationStarted", "AssociationEnded"]
+    assert stage.is_quiet
+
+
+def test_a_peer_that_takes_no_answers_is_still_closed_in_order_if_it_does_in_the_end(authority):
+    stage = Stage(tls=authority, timeouts=T)
+    peer = stage.associated()
+    peer.end.pauseProducing()
+    while peer.end.other.is_reading:
+        peer.send(echo() * 100)
+    stage.factory.abort_all("the service stops")
+    stage.link.advance(T.artim)  # our close_notify waits behind the answers
+    assert peer.end.other.connected
+    peer.end.resumeProducing()
+    stage.link.pump()
+    assert peer.received[-1] == Abort(0, 0)
+    assert stage.is_quiet
+
+
+def test_a_peer_that_we_made_wait_may_still_close():
+    stage = Stage(Never(), timeouts=T)
+    peer = stage.associated()
+    peer.send(store(bytes(2 << 20)))
+    assert not peer.end.other.is_reading
+    stage.factory.abort_all("the service stops")
+    peer.close()
+    assert stage.is_quiet
+
+
 def test_a_peer_that_reads_again_in_time_gets_every_answer():
     stage = Stage(timeouts=T)
     peer = stage.associated()

@@ -174,6 +174,17 @@ def test_an_end_of_the_association_after_the_data_set_takes_nothing_away():
     assert result(start(source.stream.read())) == b"whole"
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_the_end_of_the_association_lets_the_peer_close(is_whole):
+    source = Source()
+    source.stream.write(bytes(HIGH_WATER + 1))
+    if is_whole:
+        source.stream.end()
+    assert source.holds == [True]
+    source.stream.fail(GONE)
+    assert source.holds == [True, False]
+
+
 def test_a_sink_that_raised_is_the_reason_even_if_the_association_ends_after():
     source = Source()
     copying = start(source.stream.copy_to(Failing(0)))

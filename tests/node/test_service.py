@@ -161,8 +161,8 @@ def test_a_daemon(node: Node, pki: Path) -> None:
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
     process = int(pid.read_text())
     try:
-        (line,) = (line for line in log.read_text().splitlines() if " listens on " in line)
-        port = int(line.split(" listens on 127.0.0.1:")[1].split()[0])
+        eventually(lambda: " listens on " in log.read_text(), "it did not start to listen")
+        port = int(log.read_text().split(" listens on 127.0.0.1:")[1].split()[0])
         with Sender(connect(("127.0.0.1", port), client_context(pki))) as peer:
             assert peer.store(instance_uid(1), data_set(instance_uid(1))) == 0x0000
             peer.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -47,7 +48,7 @@ def named(name: str) -> Instance:
 
 def _instance(path: Path) -> Instance | None:
     try:
-        ds = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        ds = _read(path)
     except (InvalidDicomError, EOFError, ValueError, TypeError, KeyError):
         return None  # a text, an archive, a colour profile
     if "SOPClassUID" not in ds or "SOPInstanceUID" not in ds:
@@ -70,6 +71,12 @@ def _instance(path: Path) -> Instance | None:
     )
 
 
+def _read(path: Path) -> pydicom.Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of these files are wrong in a way that pydicom mentions
+        return pydicom.dcmread(path, force=True, stop_before_pixels=True)
+
+
 def data_set_of(path: Path) -> bytes:
     """What follows the file meta information, which is always in Explicit VR Little Endian (PS3.10 §7.1)."""
     content = path.read_bytes()
@@ -87,6 +94,6 @@ def patient_data() -> frozenset[str]:
     """Names and IDs of the patients in these files, where they are long enough to be found by accident nowhere."""
     found = set()
     for instance in shipped():
-        ds = pydicom.dcmread(instance.path, force=True, stop_before_pixels=True)
+        ds = _read(instance.path)
         found |= {str(ds.get(keyword, "")) for keyword in ("PatientName", "PatientID", "PatientBirthDate")}
     return frozenset(value for value in found if len(value) >= 8)

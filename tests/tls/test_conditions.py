@@ -13,6 +13,7 @@ EXPECTED = """
 104 pending-limit policy | 20A unexpected-message integrity | 20A message-flood policy | 214 record-mac integrity
 214 record-malformed integrity | 216 record-overflow integrity | 228 handshake-failure negotiation
 228 no-shared-cipher negotiation | 228 no-shared-group negotiation | 228 no-shared-sigalg negotiation
+228 no-secure-renegotiation negotiation
 228 no-client-certificate authentication | 22A bad-certificate authentication
 22A certificate-not-yet-valid authentication | 22A certificate-key-too-small authentication
 22A certificate-weak-hash authentication | 22A certificate-name-mismatch authentication
