@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..dimse.messages import CEchoRQ, CStoreRQ
+from ..errors import DimsetlsError
 from ..uids import IMPLEMENTATION_CLASS_UID
 from ..ul.negotiation import AcceptedContext
+from ..ul.pdus import UserInformation
+from .events import Parties
 from .stream import DataSetStream
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-    from .session import Association
+
+class RequestingAssociation(Protocol):
+    """What a handler sees of the association that its request came on.
+
+    `parties` says who: peer address, AE titles, TLS facts with the peer's certificate. `contexts` maps
+    presentation context IDs to what was agreed, `peer` is the peer's user information. `ended` says why the
+    association is over, None while it is not.
+    """
+
+    parties: Parties
+    contexts: Mapping[int, AcceptedContext]
+    peer: UserInformation
+    ended: DimsetlsError | None
+
+    def abort(self) -> None:
+        """Abort the association (A-ABORT, source service-user)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EchoRequest:
     """C-ECHO (PS3.7 §9.1.5)."""
 
-    association: Association
+    association: RequestingAssociation
     context: AcceptedContext
     message: CEchoRQ
 
@@ -29,7 +48,7 @@ class EchoRequest:
 class StoreRequest:
     """C-STORE (PS3.7 §9.1.1). `data` is the data set as it arrives, in the transfer syntax of the context."""
 
-    association: Association
+    association: RequestingAssociation
     context: AcceptedContext
     message: CStoreRQ
     data: DataSetStream
@@ -71,3 +90,9 @@ class StoreRequest:
 
 
 Request: TypeAlias = EchoRequest | StoreRequest
+
+
+class Performer(Protocol):
+    """Whoever does what requests ask; see `IServiceProvider`."""
+
+    def perform(self, request: Request) -> Awaitable[int]: ...

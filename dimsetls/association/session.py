@@ -19,11 +19,10 @@ from ..ul.negotiation import AcceptedContext, Agreement
 from ..ul.pdus import UserInformation
 from ..ul.writer import write_fragments
 from .events import Parties
-from .requests import EchoRequest, Request, StoreRequest
+from .requests import EchoRequest, Performer, Request, StoreRequest
 from .stream import DataSetStream
 
 if TYPE_CHECKING:
-    from .interfaces import IServiceProvider
     from .protocol import AssociationProtocol
 
 log = Logger(namespace="dimsetls.association")
@@ -54,7 +53,7 @@ class Association:
         parties: Parties,
         agreement: Agreement,
         *,
-        services: IServiceProvider | None,
+        services: Performer | None,
         is_requestor: bool,
     ) -> None:
         self.parties = parties

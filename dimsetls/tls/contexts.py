@@ -100,7 +100,7 @@ class ServerConnectionCreator:
         """What is presented, each with a name to ask for it by."""
         choose_by_name(self._context, self._choose)
 
-    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
         return self._connection(self._context, is_server=True)
 
     def _make_context(
@@ -189,7 +189,7 @@ class ClientConnectionCreator:
         self._context.set_alpn_protos([policy.alpn])
         self._context.set_ocsp_client_callback(self._judge_status)
 
-    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
         connection = ObservedConnection(self._context, is_server=False)
         if isinstance(self.server_name, str):
             connection.set_tlsext_host_name(self.server_name.encode("ascii"))  # RFC 6066 §3: no IP addresses

@@ -206,7 +206,7 @@ def _client(creator: ClientConnectionCreator, policy: TLSPolicy) -> Iterator[str
         yield f"expected {policy.alpn.decode()} to be offered by ALPN, found that it is not"
     if not connection.get_verify_mode() & SSL.VERIFY_PEER:
         yield "expected the server's certificate to be verified, found that it is not"
-    suite = SUITES[BCP195_SUITE]
+    suite = suites[-1]
     secured = {flights.RENEGOTIATION: b"\0", flights.EXTENDED_MASTER_SECRET: b""}
     for name, version in _OLD_VERSIONS.items():
         if not _refuses(creator, flights.server_hello(version=version, suite=suite, extensions=secured)):
@@ -215,6 +215,176 @@ def _client(creator: ClientConnectionCreator, policy: TLSPolicy) -> Iterator[str
         if flights.EXTENDED_MASTER_SECRET not in hello.extensions:
             yield "expected extended_master_secret (RFC 9325 §3.5), found that it is not offered"
         del secured[flights.RENEGOTIATION]
-        if not _refuses(creator, flights.server_hello(version=TLSVersion.TLS_1_2, suite=suites[-1], extensions=secured)):
+        if not _refuses(creator, flights.server_hello(version=TLSVersion.TLS_1_2, suite=suite, extensions=secured)):
             yield "expected a server without secure renegotiation (RFC 9325 §3.5) to be refused, found that it is not"
     yield from _client_in_full(creator, policy)
+
+
+def _first_words(creator: ClientConnectionCreator) -> tuple[ObservedConnection, flights.ClientHello]:
+    connection = creator.clientConnectionForTLS(None)
+    _step(connection)
+    return connection, flights.read_client_hello(_written(connection))
+
+
+def _refuses(creator: ClientConnectionCreator, hello: bytes) -> bool:
+    connection, _ = _first_words(creator)
+    connection.bio_write(hello)
+    _step(connection)
+    return flights.read_answer(_written(connection)).alert is not None
+
+
+def _client_in_full(creator: ClientConnectionCreator, policy: TLSPolicy) -> Iterator[str]:
+    if not policy.tls13_cipher_suites and not any("ECDSA" in suite for suite in policy.cipher_suites):
+        return  # the stand-in has no key for them, and the security level is the same for all
+    client = creator.clientConnectionForTLS(None)
+    seen = _lenient(client)
+    server = SSL.Connection(_stand_in(SSL.TLS_SERVER_METHOD, policy, _weak_chain()), None)
+    server.set_accept_state()
+    _meet(server, client)
+    yield from _judge_level(policy, seen)
+
+
+# What both have in common ---------------------------------------------------------------------------------------------
+
+
+def _versions(policy: TLSPolicy) -> list[TLSVersion]:
+    return [version for version in TLSVersion if policy.minimum_version <= version <= policy.maximum_version]
+
+
+def _suites_for(material: KeyMaterial, policy: TLSPolicy) -> tuple[str, ...]:
+    """The suites for TLS 1.2 that can be authenticated with the key; ECDSA stands for EdDSA too (RFC 8422 §5.10)."""
+    kind = "-RSA-" if isinstance(material.private_key, rsa.RSAPrivateKey) else "-ECDSA-"
+    return tuple(suite for suite in policy.cipher_suites if kind in suite)
+
+
+def _own_curve(material: KeyMaterial) -> list[int]:
+    key = material.private_key
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return []
+    return [GROUPS[{"secp256r1": "P-256", "secp384r1": "P-384"}[key.curve.name]]]
+
+
+def _key_share(group: str) -> tuple[int, bytes]:
+    """A public key for the group whose private one nobody needs."""
+    if group == "X25519":
+        return GROUPS[group], (9).to_bytes(32, "little")  # the base point
+    curve = ec.SECP256R1() if group == "P-256" else ec.SECP384R1()
+    point = ec.derive_private_key(1, curve).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return GROUPS[group], point
+
+
+def _compare(
+    what: str, codes: Mapping[str, int], expected: Iterable[str], found: Iterable[int], *, ordered: bool = False
+) -> Iterator[str]:
+    names = {code: name for name, code in codes.items()}
+    wanted, got = list(expected), [names.get(code, f"{code:04X}H") for code in found]
+    differences = []
+    if extra := [name for name in got if name not in wanted]:
+        differences.append(f"found {', '.join(extra)} as well")
+    if missing := [name for name in wanted if name not in got]:
+        differences.append(f"found no {', '.join(missing)}")
+    if ordered and not differences and wanted != got:
+        differences.append(f"found them in the order {', '.join(got)}")
+    if differences:
+        yield f"expected the {what} {', '.join(wanted) or 'none'}, {' and '.join(differences)}"
+
+
+def _judge_level(policy: TLSPolicy, seen: Sequence[int]) -> Iterator[str]:
+    """Security level 2 objects to RSA keys of 1024 bits, level 1 does not."""
+    if policy.security_level >= 2 and Code.AUTHORITY_KEY_TOO_SMALL not in seen:
+        yield f"expected security level {policy.security_level}, found that an RSA key of 1024 bits is good enough"
+
+
+def _let_in(came_in: bool) -> str:
+    return "let in" if came_in else "shut out"
+
+
+def _step(connection: SSL.Connection) -> bool:
+    """Go on as far as it goes; whether the handshake is complete."""
+    try:
+        connection.do_handshake()
+    except SSL.Error:
+        return False
+    try:
+        connection.recv(1)  # takes in what comes after: a ticket, or a wish to renegotiate
+    except SSL.Error:
+        pass
+    return True
+
+
+def _written(connection: SSL.Connection) -> bytes:
+    try:
+        return connection.bio_read(_WHOLE_FLIGHT)
+    except SSL.WantReadError:
+        return b""
+
+
+def _meet(server: SSL.Connection, client: SSL.Connection) -> bool:
+    """Carry bytes both ways until nothing moves; whether the server's handshake is complete."""
+    while True:
+        _step(client)
+        if words := _written(client):
+            server.bio_write(words)
+        complete = _step(server)
+        if not (answer := _written(server)):
+            return complete
+        client.bio_write(answer)
+
+
+def _lenient(connection: SSL.Connection) -> list[int]:
+    """Have the connection accept any certificate, and note what would have been found wrong with it."""
+    seen: list[int] = []
+
+    def note(_connection: SSL.Connection, _certificate: object, code: int, _depth: int, accepted: int) -> bool:
+        if not accepted:
+            seen.append(code)
+        return True
+
+    connection.set_verify(connection.get_verify_mode(), note)
+    return seen
+
+
+def _stand_in(method: int, policy: TLSPolicy, material: KeyMaterial | None = None) -> SSL.Context:
+    """A peer that agrees to the policy, and minds no weakness of its own."""
+    context = SSL.Context(method)
+    context.set_min_proto_version(policy.minimum_version)
+    context.set_max_proto_version(policy.maximum_version)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    if policy.tls13_cipher_suites:
+        context.set_tls13_ciphersuites(":".join(policy.tls13_cipher_suites).encode())
+    restrict_groups(context, policy.groups)
+    restrict_signature_algorithms(context, policy.signature_algorithms)
+    if material is not None:
+        context.use_certificate(material.certificate)
+        context.add_extra_chain_cert(material.chain[1])
+        context.use_privatekey(material.private_key)
+    return context
+
+
+def _calling(context: SSL.Context, name: str | None) -> SSL.Connection:
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    connection.set_alpn_protos([b"dicom"])
+    if name is not None:
+        connection.set_tlsext_host_name(name.encode("ascii"))
+    return connection
+
+
+@cache
+def _weak_chain() -> KeyMaterial:
+    """A sound certificate under an authority whose key is too small. Nobody trusts it, and its keys are not kept."""
+    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is what it is for
+    own = ed25519.Ed25519PrivateKey.generate()
+    now, forever = datetime(2000, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
+    authority, leaf = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("weak authority", "stand-in")
+    )
+    keys = ((leaf, own.public_key(), False), (authority, small.public_key(), True))
+    chain = tuple(
+        x509.CertificateBuilder().subject_name(subject).issuer_name(authority).public_key(key)
+        .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(forever)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .sign(small, SHA256())
+        for subject, key, is_authority in keys
+    )
+    return KeyMaterial(chain, own)

@@ -13,6 +13,7 @@ from dimsetls.ul.pdus import AssociateRJ
 from . import dcmtk
 from .instances import data_set_of, named
 from .running import Node
+from .scu import associated
 from .sender import Rejected, Sender, client_context, connect
 
 pytestmark = pytest.mark.peers
@@ -136,15 +137,12 @@ def test_unknown_sop_classes(node: Node, pki: Path, tmp_path: Path, rule: str, a
     for sop_class in private, worklist:
         ae.add_requested_context(sop_class, named(CT).transfer_syntax_uid)
     ae.add_requested_context("1.2.840.10008.1.1")
-    with node.running() as service:
-        secured = client_context(pki), "localhost"
-        association = ae.associate("127.0.0.1", service.port(), ae_title="DIMSETLS", tls_args=secured)
+    with node.running() as service, associated(ae, service, pki) as association:
         rejected = {str(context.abstract_syntax): context.result for context in association.rejected_contexts}
         assert rejected == {worklist: 3} | ({} if accepted else {private: 3})
         if accepted:
             status = association.send_c_store(pydicom.dcmread(copy(CT, tmp_path, SOPClassUID=private)))
-            assert status.Status == 0x0000
-        association.release()
+            assert status.get("Status") == 0x0000
     assert len(node.stored()) == accepted
 
 

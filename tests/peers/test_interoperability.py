@@ -23,7 +23,7 @@ from dimsetls.uids import (
 from . import dcmtk
 from .instances import Instance, data_set_of, named, shipped
 from .running import Node, Service
-from .sender import client_context
+from .scu import associated
 
 pytestmark = pytest.mark.peers
 
@@ -227,22 +227,15 @@ def test_pynetdicom_stores_every_file_exactly(
     ae = AE("PYNETDICOM")
     for sop_class, syntax in sorted({(each.sop_class_uid, each.transfer_syntax_uid) for each in shipped()}):
         ae.add_requested_context(sop_class, syntax)
-    context = client_context(node.pki, TLS_VERSIONS[version])
-    association = ae.associate(
-        "127.0.0.1", service.port(), ae_title="DIMSETLS", tls_args=(context, "localhost"), max_pdu=0
-    )
-    assert association.is_established
-    try:
+    with associated(ae, service, node.pki, TLS_VERSIONS[version]) as association:
         for instance in shipped():
             path = part10(instance, tmp_path)
             status = association.send_c_store(path)
-            assert status.Status == 0x0000, instance.name
+            assert status.get("Status") == 0x0000, instance.name
             uid = pydicom.filereader.read_file_meta_info(path).MediaStorageSOPInstanceUID
             file = node.store / f"{uid}.dcm"
             assert data_set_of(file) == instance.data_set, instance.name
             assert_file_meta(file, instance, uid)
-    finally:
-        association.release()
     (line, *_) = service.expect(rf"\bstarted PYNETDICOM .*\b{version}\b")
     association_id = line.split("[")[2].split("]")[0]
     assert f" {len(shipped())} instances" in service.expect(rf"\[{association_id}\] released")[0]

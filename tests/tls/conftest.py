@@ -99,7 +99,7 @@ class Wire:
             for _, end, peer, peer_end in ways:
                 while end.sent:
                     data = end.sent.pop(0)
-                    if not peer_end.closed:
+                    if not peer_end.disconnecting:  # Twisted's TCP reads no more then
                         peer.dataReceived(data)
         for side, end, peer, peer_end in ways:
             if end.disconnecting and not end.closed:
