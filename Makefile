@@ -18,8 +18,8 @@ check: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# What the tests need besides Python: DCMTK, as the peer that we did not write, and openssl.
-DEBIAN := dcmtk openssl
+# What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, and openssl.
+DEBIAN := dcmtk openssl orthanc
 debian:
 	@missing=""; for package in $(DEBIAN); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \

@@ -12,6 +12,7 @@ from pathlib import Path
 from dimsetls.node.config import load
 from dimsetls.node.conformance import statement
 from dimsetls.node.conformance_text import markdown
+from dimsetls.node.explain import hexadecimal, in_order
 from dimsetls.node.options import SECTIONS, Option, SectionKind
 from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.policy import PROFILES, TLSPolicy, TLSVersion
@@ -77,6 +78,15 @@ def conditions() -> Iterator[str]:
     yield ""
 
 
+def reasons() -> Iterator[str]:
+    """Every code of the A-P-ABORT indication."""
+    yield from ("", "| code | name | class | meaning | cause | remedy |", "|---|---|---|---|---|---|")
+    for row in in_order():
+        texts = (f"{text[0].upper()}{text[1:]}." for text in map(_cell, (row.meaning, row.cause, row.remedy)))
+        yield f"| {hexadecimal(row.reason)} | `{row.name}` | {row.fault_class.value} | {' | '.join(texts)} |"
+    yield ""
+
+
 def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
@@ -90,6 +100,7 @@ def conformance() -> Iterator[str]:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "options": options, "profiles": profiles, "conditions": conditions, "conformance": conformance,
+    "reasons": reasons,
 }
 
 

@@ -183,9 +183,9 @@ class Requestor:
         return waiting
 
     async def release(self) -> None:
+        self._protocol.release_request()  # first: where it is not permitted, nothing has begun
         self._releasing = Deferred()
         self._await_answer("A-RELEASE-RP")
-        self._protocol.release_request()
         await self._releasing
 
     # From the protocol -----------------------------------------------------------------------------------------
@@ -234,6 +234,7 @@ class Requestor:
         self._protocol.connect_failed(classify(failure, None))
 
     def _cancel(self, waiting: Deferred[RequestedAssociation]) -> None:
+        self._waiting = None  # it fails with CancelledError, whatever follows from this
         self._protocol.abort()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -273,7 +274,7 @@ class Requestor:
         releasing, self._releasing = self._releasing, None
         if self._association is not None:
             self._association.end(error)
-        if waiting is not None and not waiting.called:
+        if waiting is not None:
             waiting.errback(error)
         if releasing is not None:
             if isinstance(error, AssociationReleased):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import ConfigurationError
+from .explain import add_explain, run_explain
+from .pki import add_pki, run_pki
 from .probe_command import add_probe, run_probe
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _init(parsed.directory, parsed.port, parsed.interface)
         elif parsed.command == "probe":
             return run_probe(parsed)
+        elif parsed.command == "pki":
+            for line in run_pki(parsed):
+                print(line)
+        elif parsed.command == "explain":
+            for line in run_explain(parsed):
+                print(line)
         elif parsed.command == "conformance":
             _conformance(parsed.config, parsed.format)
         else:
@@ -65,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", metavar="FILE", help="the INI file")
 
     add_probe(commands)
+    add_explain(commands)
+    add_pki(commands)
 
     conformance = commands.add_parser(
         "conformance", help="print the DICOM conformance statement of a configuration",

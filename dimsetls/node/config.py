@@ -13,12 +13,13 @@ from ..association.admission import Caller, Refusal
 from ..errors import ConfigurationError
 from ..services.filesystem import Duplicates, Durability
 from ..services.layout import Layout
-from ..tls.policy import ClientCertificate, TLSPolicy
+from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
 from ..tls.session import PeerCertificate
 from .ini import Section, parse
 from .options import SECTIONS, Option, SectionKind
-from .values import Misfit, Reference, nearest, split
+from .values import PASSPHRASE, Misfit, Reference, nearest, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,61 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """[certificate NAME]: one more certificate to be asked for by name."""
+
+    name: str
+    certificate: Path
+    private_key: Path
+    private_key_passphrase: str | None
+    ocsp_response: Path | None
+    ocsp_responder: str | None
+
+    @property
+    def kind(self) -> str:
+        return "certificate"
+
+
+@dataclass(frozen=True, slots=True)
 class TLS:
     """[tls NAME]: how connections are secured. `trust_roots` is None only if no client certificate is asked for."""
 
     name: str
     profile: TLSPolicy
+    legacy_profile: bool
+    minimum_version: TLSVersion | None
+    maximum_version: TLSVersion | None
+    cipher_suites: tuple[str, ...] | None
+    tls13_cipher_suites: tuple[str, ...] | None
+    groups: tuple[str, ...] | None
     certificate: Path
     private_key: Path
+    private_key_passphrase: str | None
+    ocsp_response: Path | None
+    ocsp_responder: str | None
+    named_certificates: tuple[Certificate, ...] | None
+    strict_server_names: bool
+    require_alpn: bool
     trust_roots: Path | None
     client_certificate: ClientCertificate
+    revocation_check: CRLCheck
+    revocation_lists: tuple[Path, ...] | None
     development_certificates_outside_loopback: bool
 
     @property
     def policy(self) -> TLSPolicy:
-        """The profile as it holds here."""
-        return self.profile.with_client_certificate(self.client_certificate)
+        """The profile as it holds here. Raises ConfigurationError where the options would widen it."""
+        return self.profile.with_client_certificate(self.client_certificate).narrow(
+            minimum_version=self.minimum_version,
+            maximum_version=self.maximum_version,
+            cipher_suites=self.cipher_suites or (),
+            tls13_cipher_suites=self.tls13_cipher_suites or (),
+            groups=self.groups or (),
+        )
+
+    @property
+    def kind(self) -> str:
+        return "tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +226,7 @@ class Config:
     node: Node
     listeners: tuple[Listener, ...]
     tls: tuple[TLS, ...]
+    certificates: tuple[Certificate, ...]
     aes: tuple[AE, ...]
     peers: tuple[Peer, ...]
     storages: tuple[Storage, ...]
@@ -192,7 +234,8 @@ class Config:
 
 
 _CLASSES: dict[str, type] = {
-    "node": Node, "listener": Listener, "tls": TLS, "ae": AE, "peer": Peer, "storage": Storage, "limits": Limits,
+    "node": Node, "listener": Listener, "tls": TLS, "certificate": Certificate, "ae": AE, "peer": Peer,
+    "storage": Storage, "limits": Limits,
 }
 
 
@@ -237,7 +280,7 @@ class Reading:
         node = self._made["node"].get("") or _defaults("node")
         made = {kind: tuple(filter(None, objects.values())) for kind, objects in self._made.items()}
         self._judge_listeners(made["listener"])
-        kinds = ("listener", "tls", "ae", "peer", "storage", "limits")
+        kinds = ("listener", "tls", "certificate", "ae", "peer", "storage", "limits")
         return Config(self.path, node, *(made[kind] for kind in kinds))
 
     def _add(self, line: int, sentence: str) -> None:
@@ -323,7 +366,7 @@ class Reading:
             if isinstance(option.type, Reference):
                 return self._referred(option.type, entry.text)
             value = option.type.parse(entry.text)
-            return self.path.absolute().parent / value if isinstance(value, Path) else value
+            return self._beside(option, value)
         except ValueError as error:
             problems: tuple[str, ...] = (str(error),)
         except ConfigurationError as error:
@@ -331,6 +374,17 @@ class Reading:
         for problem in problems:
             self._add(entry.line, f"{section} {option.name}: {problem}")
         return _UNUSABLE if option.default is None else _default(option)
+
+    def _beside(self, option: Option, value: Any) -> Any:
+        """The value, its paths beginning at the directory of the file."""
+        here = self.path.absolute().parent
+        if isinstance(value, Path):
+            return here / value
+        if isinstance(value, tuple):
+            return tuple(self._beside(option, item) for item in value)
+        if option.type is PASSPHRASE and not value.startswith("credential:"):
+            return str(here / value)
+        return value
 
     def _referred(self, reference: Reference, text: str) -> Any:
         if text == reference.any_word:
@@ -387,11 +441,24 @@ def _contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
                 yield "plain", f"found besides tls (line {given['tls'].line}), expected one or the other"
             if plain and endpoint is None and port == DICOM_TLS_PORT:
                 yield "port", f"found {port} for a plain listener, expected another: {port} is registered for TLS"
-        case TLS(trust_roots=None, client_certificate=asked) if asked is not ClientCertificate.NONE:
-            if "trust-roots" not in given:
+        case TLS():
+            yield from _two_sources_of_status(made, section)
+            if made.profile.is_legacy and not made.legacy_profile:
+                yield "profile", (f"found {made.profile.name}, which admits what RFC 9325 advises against, expected "
+                                  "another, or legacy-profile = i understand the risk besides it")
+            asked = made.client_certificate
+            if asked is not ClientCertificate.NONE and made.trust_roots is None and "trust-roots" not in given:
                 yield "trust-roots", f"found nothing, expected a PEM file, as client-certificate is {asked.value}"
+        case Certificate():
+            yield from _two_sources_of_status(made, section)
         case AE(storage=None, services=services) if "storage" in services and "storage" not in given:
             yield "storage", "found nothing, expected the name of a [storage] section, as the services include storage"
+
+
+def _two_sources_of_status(made: TLS | Certificate, section: Section) -> Iterator[tuple[str, str]]:
+    if made.ocsp_response is not None and made.ocsp_responder is not None:
+        line = section.entries["ocsp-response"].line
+        yield "ocsp-responder", f"found besides ocsp-response (line {line}), expected one or the other"
 
 
 def _collide(one: Listener, other: Listener) -> bool:

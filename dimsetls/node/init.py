@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..tls.authority import LOOPBACK_NAMES, DevelopmentAuthority
+from ..tls.revocation import CRLCheck
 from .options import node_drafts, render
 from .values import ADDRESS, PORT
 
+_UNREVOKED = {"revocation-check": CRLCheck.WAIVED.value}  # an authority for development revokes nothing
 _PUBLIC, _SECRET = 0o644, 0o600
 _STORE = 0o700  # patient data: whoever else may read it is for the operator to say
 
@@ -44,7 +46,7 @@ def init(directory: str | Path, port: int = 2762, interface: str = "127.0.0.1") 
     for made in (authority.own, authority.issue_server(names=(*LOOPBACK_NAMES, *own_name)), authority.issue_client()):
         contents += [(made.private_key_pem, _SECRET), (made.certificate_pem, _PUBLIC)]
     # The INI file comes last, as its presence says that the rest is complete.
-    contents.append((render(node_drafts(port, interface, "store")).encode(), _PUBLIC))
+    contents.append((render(node_drafts(port, interface, "store", _UNREVOKED)).encode(), _PUBLIC))
 
     undo: list[Callable[[], None]] = []
     try:

@@ -68,26 +68,68 @@ LISTENER = SectionKind("listener", values.NAME, "A place where associations are 
            "What limits hold here; without this option the defaults of a [limits] section.", "normal"),
 ))
 
-TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of PS3.15 and the keys.", (
-    Option("profile", values.PROFILE, "bcp195-rfc9325",
-           "The TLS profile. bcp195-rfc9325 is PS3.15 B.12: TLS 1.2 and 1.3, forward secrecy and authenticated "
-           "encryption only."),
+_IDENTITY = (
     Option("certificate", values.PATH, None,
            "The node's certificate as PEM, followed by the chain up to but without the root.", "pki/server.pem"),
     Option("private-key", values.PATH, None,
-           "The key of the certificate as PEM, not encrypted, in a file that its owner alone may read (chmod 600).",
+           "The key of the certificate as PEM, in a file that its owner alone may read (chmod 600).",
            "pki/server.key"),
+    Option("private-key-passphrase", values.PASSPHRASE, "",
+           "Where the passphrase of an encrypted key is: a file whose first line it is (chmod 600), or credential:NAME "
+           "for one that systemd passes on.", "credential:dimsetls-key"),
+    Option("ocsp-response", values.PATH, "",
+           "A file with the OCSP response for the certificate as DER, which something else renews; it is stapled.",
+           "pki/server.ocsp"),
+    Option("ocsp-responder", values.OCSP_RESPONDER, "",
+           "In place of ocsp-response: where to fetch it, and renew it in time; certificate for the URL in there.",
+           "certificate"),
+)
+"""Who the node is on a connection."""
+
+TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of PS3.15 and the keys.", (
+    Option("profile", values.PROFILE, "bcp195-rfc9325",
+           "The TLS profile. bcp195-rfc9325 is PS3.15 B.12: TLS 1.2 and 1.3, forward secrecy and authenticated "
+           "encryption only. tls13-only leaves out TLS 1.2, -modified is B.13, legacy- is for old peers."),
+    Option("legacy-profile", values.UNLESS_IN_WORDS, "refuse",
+           "Whether a profile whose name begins with legacy- may be used: it admits what RFC 9325 advises against."),
+    Option("minimum-version", values.TLS_VERSION, "", "Narrows the profile: the lowest TLS version.", "1.3"),
+    Option("maximum-version", values.TLS_VERSION, "", "Narrows the profile: the highest TLS version.", "1.3"),
+    Option("cipher-suites", values.list_of(values.WORD, "cipher suites"), "",
+           "Narrows the profile: the cipher suites of TLS 1.2, as OpenSSL names them, the preferred one first.",
+           "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    Option("tls13-cipher-suites", values.list_of(values.WORD, "cipher suites"), "",
+           "Narrows the profile: the cipher suites of TLS 1.3, the preferred one first.", "TLS_AES_256_GCM_SHA384"),
+    Option("groups", values.list_of(values.WORD, "key exchange groups"), "",
+           "Narrows the profile: the key exchange groups, the preferred one first.", "P-256"),
+    *_IDENTITY,
+    Option("named-certificates", Reference("certificate", many=True), "",
+           "More certificates, for clients that ask for another name (SNI); the one above is for everyone else.",
+           "other"),
+    Option("strict-server-names", values.YES_OR_NO, "no",
+           "Whether a client that asks for a name in none of the certificates is refused (alert 112)."),
+    Option("require-alpn", values.YES_OR_NO, "no",
+           "Whether a client that does not offer dicom by ALPN is refused; DCMTK before 3.6.8 and many others do not. "
+           "One that offers other protocols only is refused anyway (alert 120)."),
     Option("trust-roots", values.PATH, "",
            "The authorities that peers' certificates come from, as PEM. Needed unless client-certificate is none.",
            "pki/ca.pem"),
     Option("client-certificate", values.CLIENT_CERTIFICATE, "required",
            "Whether a peer must show a certificate, may, or is not asked for one. One that is shown is verified."),
+    Option("revocation-check", values.CRL_CHECK, "chain",
+           "Which certificates of a peer must be found good in the revocation lists: all of its chain, or its own "
+           "(leaf). The check can be waived, in words."),
+    Option("revocation-lists", values.list_of(values.PATH, "files"), "",
+           "Certificate revocation lists (CRL) of the authorities of peers, as PEM or DER; reload to renew them.",
+           "pki/ca.crl"),
     Option("development-certificates-outside-loopback",
            values.UNLESS_IN_WORDS, "refuse",
            "The certificates of dimsetls init serve on loopback addresses alone: the key of their authority lies "
            "beside them, and who has it can be any peer. Anywhere else they are refused, unless the risk is accepted "
            "in words."),
 ))
+
+CERTIFICATE = SectionKind("certificate", values.NAME,
+                          "One more certificate, for the option named-certificates of a [tls].", _IDENTITY)
 
 AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is its AE title, letter by letter.", (
     Option("services", values.list_of(values.choice(["verification", "storage"]), "verification, storage"),
@@ -151,7 +193,8 @@ LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and
     Option("write-timeout", values.duration("100ms", "1h"), "60s", "How long a peer may take nothing of what we send."),
 ))
 
-SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in (NODE, LISTENER, TLS, AE, PEER, STORAGE, LIMITS)}
+_KINDS = (NODE, LISTENER, TLS, CERTIFICATE, AE, PEER, STORAGE, LIMITS)
+SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in _KINDS}
 """Every kind of section by name, in the order of the file. A section refers only to kinds that come after its own."""
 
 
@@ -194,11 +237,15 @@ def _section(draft: Draft) -> Iterator[str]:
 
 def sample() -> str:
     """The sample file, for a node that runs as a system service."""
-    return render(node_drafts(port=2762, interface="127.0.0.1", directory="/var/lib/dimsetls"))
+    return render(node_drafts(port=2762, interface="127.0.0.1", directory="/var/lib/dimsetls",
+                               revocation={"revocation-lists": "pki/ca.crl"}))
 
 
-def node_drafts(port: int, interface: str, directory: str) -> list[Draft]:
-    """A node with one listener and one AE that verifies and stores, keys in pki/, instances in `directory`."""
+def node_drafts(port: int, interface: str, directory: str, revocation: Mapping[str, str]) -> list[Draft]:
+    """A node with one listener and one AE that verifies and stores, keys in pki/, instances in `directory`.
+
+    `revocation` says in options of [tls] what is made of peers' certificates that were revoked.
+    """
     return [
         Draft(NODE),
         Draft(LISTENER, "main", {
@@ -206,7 +253,9 @@ def node_drafts(port: int, interface: str, directory: str) -> list[Draft]:
         }),
         Draft(TLS, "secure", {
             "certificate": "pki/server.pem", "private-key": "pki/server.key", "trust-roots": "pki/ca.pem",
+            **revocation,
         }),
+        Draft(CERTIFICATE, "other", commented=True),
         Draft(AE, "DIMSETLS", {"storage": "archive"}),
         Draft(PEER, "ct1", commented=True),
         Draft(STORAGE, "archive", {"directory": directory}),

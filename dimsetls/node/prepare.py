@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
 from twisted.internet.endpoints import serverFromString
 
 from ..errors import ConfigurationError
 from ..tls.authority import is_development_certificate
 from ..tls.contexts import ServerConnectionCreator
 from ..tls.material import KeyMaterial, TrustRoots
-from .config import TLS, Config, Listener, Reading, Storage
+from ..tls.passphrase import Passphrase
+from ..tls.policy import ClientCertificate
+from ..tls.revocation import UNCHECKED, Revocation
+from ..tls.selfcheck import verify
+from ..tls.stapling import Stapling
+from .config import TLS, Certificate, Config, Listener, Reading, Storage
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A configuration that can be served, with what its [tls] sections became, by name."""
+    """A configuration that can be served, with what its [tls] sections became, by name.
+
+    `staplings` keep OCSP responses fresh once they are started. `warnings` are about what works now and soon will not.
+    """
 
     config: Config
     key_material: Mapping[str, KeyMaterial]
     connections: Mapping[str, ServerConnectionCreator]
+    staplings: tuple[Stapling, ...]
+    warnings: tuple[str, ...]
 
 
 def prepare(path: str | Path) -> Prepared:
@@ -32,23 +44,61 @@ def prepare(path: str | Path) -> Prepared:
     """
     reading = Reading(Path(path))
     config = reading.config()
-    key_material: dict[str, KeyMaterial] = {}
-    connections: dict[str, ServerConnectionCreator] = {}
-    for tls in config.tls:
-        material, roots = _key_material(reading, tls), _trust_roots(reading, tls)
-        if material is not None and roots is not None:
-            _judge_development_certificates(reading, config, tls, material, roots)
-            try:
-                connections[tls.name] = ServerConnectionCreator(tls.policy, material, roots)
-                key_material[tls.name] = material
-            except ConfigurationError as error:
-                _report(reading, "tls", tls.name, "profile", error)
+    parts = {tls.name: part for tls in config.tls if (part := _prepare_tls(reading, config, tls))}
     for storage in config.storages:
         _judge_directory(reading, storage)
     for listener in config.listeners:
         _judge_transport(reading, listener)
     reading.raise_problems()
-    return Prepared(config, key_material, connections)
+    return Prepared(
+        config,
+        {name: part.material for name, part in parts.items()},
+        {name: part.connections for name, part in parts.items()},
+        tuple(stapling for part in parts.values() for stapling in part.staplings),
+        tuple(warning for part in parts.values() for warning in part.warnings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedTLS:
+    material: KeyMaterial
+    connections: ServerConnectionCreator
+    staplings: tuple[Stapling, ...]
+    warnings: tuple[str, ...]
+
+
+def _prepare_tls(reading: Reading, config: Config, tls: TLS) -> _PreparedTLS | None:
+    roots = _trust_roots(reading, tls)
+    sections: tuple[TLS | Certificate, ...] = (tls, *(tls.named_certificates or ()))
+    materials = [_key_material(reading, section) for section in sections]
+    revocation = _revocation(reading, tls, roots)
+    loaded = [material for material in materials if material is not None]
+    if roots is None or revocation is None or len(loaded) < len(materials):
+        return None
+    _judge_development_certificates(reading, config, tls, loaded, roots)
+    staplings: dict[x509.Certificate, Stapling] = {}
+    for section, material in zip(sections, loaded, strict=True):
+        if stapling := _stapling(reading, section, material, roots):
+            staplings[material.certificate] = stapling
+    try:
+        connections = ServerConnectionCreator(
+            tls.policy,
+            loaded[0],
+            roots,
+            revocation=revocation,
+            stapled={certificate: stapling.current for certificate, stapling in staplings.items()},
+            named=loaded[1:],
+            strict_names=tls.strict_server_names,
+            require_alpn=tls.require_alpn,
+        )
+        verify(connections)
+    except ConfigurationError as error:
+        _report(reading, "tls", tls.name, "profile", error)
+        return None
+    now = datetime.now(UTC)
+    warnings = [warning for material in loaded for warning in material.warnings(now)]
+    warnings += [*roots.warnings(now), *revocation.warnings(now, roots.certificates)]
+    return _PreparedTLS(loaded[0], connections, tuple(staplings.values()), tuple(warnings))
 
 
 def _report(reading: Reading, kind: str, name: str, option: str, error: ConfigurationError) -> None:
@@ -56,13 +106,46 @@ def _report(reading: Reading, kind: str, name: str, option: str, error: Configur
         reading.problem(kind, name, option, problem)
 
 
-def _key_material(reading: Reading, tls: TLS) -> KeyMaterial | None:
+def _key_material(reading: Reading, section: TLS | Certificate) -> KeyMaterial | None:
     try:
-        return KeyMaterial.load(tls.certificate, tls.private_key)
+        passphrase = section.private_key_passphrase
+        source = Passphrase.parse(passphrase) if passphrase is not None else None
+        return KeyMaterial.load(section.certificate, section.private_key, source)
     except ConfigurationError as error:
         for problem in error.problems:
-            option = "private-key" if problem.startswith("key file") else "certificate"
-            reading.problem("tls", tls.name, option, problem)
+            option = "certificate"
+            if problem.startswith("key file"):
+                option = "private-key"
+            elif problem.startswith("passphrase"):
+                option = "private-key-passphrase"
+            reading.problem(section.kind, section.name, option, problem)
+    return None
+
+
+def _stapling(
+    reading: Reading, section: TLS | Certificate, material: KeyMaterial, roots: TrustRoots
+) -> Stapling | None:
+    try:
+        if section.ocsp_response is not None:
+            return Stapling.from_file(section.ocsp_response, material, roots)
+        if section.ocsp_responder is not None:
+            url = section.ocsp_responder if section.ocsp_responder != "certificate" else None
+            return Stapling.from_responder(material, roots, url)
+    except ConfigurationError as error:
+        option = "ocsp-response" if section.ocsp_response is not None else "ocsp-responder"
+        _report(reading, section.kind, section.name, option, error)
+    return None
+
+
+def _revocation(reading: Reading, tls: TLS, roots: TrustRoots | None) -> Revocation | None:
+    if tls.client_certificate is ClientCertificate.NONE:
+        return UNCHECKED
+    try:
+        return Revocation.load(tls.revocation_check, tls.revocation_lists or (), roots.certificates if roots else ())
+    except ConfigurationError as error:
+        if roots is not None:  # without roots every list is a stranger's, which would be said in vain
+            option = "revocation-lists" if tls.revocation_lists else "revocation-check"
+            _report(reading, "tls", tls.name, option, error)
     return None
 
 
@@ -77,12 +160,13 @@ def _trust_roots(reading: Reading, tls: TLS) -> TrustRoots | None:
 
 
 def _judge_development_certificates(
-    reading: Reading, config: Config, tls: TLS, material: KeyMaterial, roots: TrustRoots
+    reading: Reading, config: Config, tls: TLS, materials: Sequence[KeyMaterial], roots: TrustRoots
 ) -> None:
     if tls.development_certificates_outside_loopback:
         return
     # A development authority among the roots is as bad as our own certificate: it lets anyone be any peer.
-    suspects = (("certificate", tls.certificate, material.chain), ("trust-roots", tls.trust_roots, roots.certificates))
+    suspects = [("certificate", tls.certificate, material.chain) for material in materials]
+    suspects += [("trust-roots", tls.trust_roots or tls.certificate, roots.certificates)]
     for listener in config.listeners:
         if listener.tls is not tls or listener.is_loopback:
             continue

@@ -114,8 +114,8 @@ class Probe:
     def run(self) -> Observations:
         try:
             found = socket.getaddrinfo(self._seen.host, self._seen.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            self._note(trouble=f"{self._seen.host} has no address: {error.strerror}")
+        except (OSError, UnicodeError) as error:
+            self._note(trouble=f"{self._seen.host} has no address ({error})")
             return self._seen
         self._addresses = [(family, where) for family, _, _, _, where in found]
         stranger = self._session(self._offer(None), self._request(SOP_CLASSES, echo=self._key_material is None))
@@ -221,8 +221,7 @@ class Probe:
         try:
             line = self._connect()
         except OSError as error:
-            words = f"no connection: {error.strerror or 'no answer in time'}"
-            return SessionSeen(Reaction(Ending.UNREACHABLE), words)
+            return SessionSeen(Reaction(Ending.UNREACHABLE), error.strerror or "no answer in time")
         with line:
             tls = TLSLine(line, offer)
             try:
@@ -270,7 +269,7 @@ class Probe:
     def _offer(self, *key_material: KeyMaterial | None) -> Offer:
         """Everything, with our certificate or the one given."""
         return Offer(
-            suites="DEFAULT:eNULL",
+            suites="ALL:!aNULL:eNULL:!PSK:!SRP",
             groups=(*BCP195_RFC9325.groups, "P-521"),
             server_name=self._server_name,
             key_material=key_material[0] if key_material else self._key_material,

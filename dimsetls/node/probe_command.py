@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from ..errors import ConfigurationError
+from .observations import MOST_CONNECTIONS
 
 
 def add_probe(commands: Any) -> None:
@@ -15,7 +16,7 @@ def add_probe(commands: Any) -> None:
     probe = commands.add_parser(
         "probe", help="examine a peer, and judge it by PS3.15 B.12",
         description="Examine a peer as a stranger and, with --cert, as a client: its TLS, its certificate, its "
-                    "associations. Opens at most 15 connections, one after the other; one of them carries a damaged "
+                    f"associations. Opens at most {MOST_CONNECTIONS} connections, one after the other; one carries a damaged "
                     "record, which the peer may log as an attack. Exit status: 0 conformant, 1 not conformant, "
                     "2 wrong usage, 3 unreachable or no DICOM.",
         epilog="Example: dimsetls probe pacs.example:2762 --ae PACS --cert me.pem --key me.key --ca hospital-ca.pem",

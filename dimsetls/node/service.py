@@ -10,10 +10,11 @@ from typing import Any
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.web.client import Agent
 
 from ..association.admission import ApplicationEntity
 from ..association.interfaces import IServiceProvider
@@ -121,6 +122,7 @@ class NodeService(MultiService):
             log.critical("{sentence}", sentence=str(error))
             raise StartFailed(str(error)) from error
         super().startService()
+        self._watch(self._prepared)
         signal(SIGHUP, lambda number, frame: IReactorFromThreads(reactor).callFromThread(self.reload))
 
     def reload(self) -> bool:
@@ -166,9 +168,19 @@ class NodeService(MultiService):
                 service.retire()
         for service in added:
             service.setServiceParent(self)
+        for stapling in self._prepared.staplings:
+            stapling.stop()
+        self._watch(prepared)
         if prepared.config.node != self._prepared.config.node:
             log.warn("[node] has changed: log-format and log-level take effect at the next start")
         self._prepared = prepared
+
+    def _watch(self, prepared: Prepared) -> None:
+        """Keep what must stay fresh so, and say what will not be for long."""
+        for stapling in prepared.staplings:
+            stapling.start(IReactorTime(reactor), Agent(reactor))
+        for warning in prepared.warnings:
+            log.warn("{warning}", warning=warning)
 
     def _listeners(self) -> list[ListenerService]:
         return [service for service in self if isinstance(service, ListenerService)]

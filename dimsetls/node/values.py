@@ -16,9 +16,10 @@ from typing import Any
 from ..services.filesystem import Duplicates, Durability
 from ..services.known import transfer_syntaxes
 from ..services.layout import Layout
-from ..tls.policy import PROFILES, ClientCertificate
+from ..tls.policy import PROFILES, ClientCertificate, TLSVersion
+from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
-from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_valid_uid
+from ..uids import is_valid_uid
 
 
 class Misfit(ValueError):
@@ -195,6 +196,12 @@ def _endpoint(text: str) -> str:
     return text
 
 
+def _responder(text: str) -> str:
+    if text != "certificate" and not text.startswith("http://"):
+        raise Misfit(text, OCSP_RESPONDER.expected)
+    return text
+
+
 AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a backslash", _ae_title)
 NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
 PORT = integer(0, 65535)
@@ -206,6 +213,12 @@ ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as syst
 PROFILE = choice(PROFILES)
 CERTIFICATE_RULE = ValueType("a condition on a certificate such as dns:ct1.hospital.example", CertificateRule.parse)
 UNLESS_IN_WORDS = choice({"refuse": False, "i understand the risk": True})
+YES_OR_NO = choice({"no": False, "yes": True})
+WORD = ValueType("a word", str)
+TLS_VERSION = choice({"1.2": TLSVersion.TLS_1_2, "1.3": TLSVersion.TLS_1_3})
+CRL_CHECK = choice({check.value: check for check in CRLCheck})
+PASSPHRASE = ValueType("the path of a file, or credential:NAME", str)
+OCSP_RESPONDER = ValueType("a URL that begins with http://, or certificate", _responder)
 CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
 DUPLICATES = choice({policy.value: policy for policy in Duplicates})
 FSYNC = choice({durability.value: durability for durability in Durability})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from .observations import Answer, Ending, Language, Observations
-from .probe_hello import TLS_1_2, TLS_1_3, SuiteClass
+from .probe_hello import TLS_1_1, TLS_1_2, TLS_1_3, SuiteClass
 from .verdict_findings import Finding, Weight, findings, listed
 from .verdict_inference import demands_certificate, refusal_words, suite_states, version_states
 
@@ -60,7 +60,7 @@ REQUIREMENTS = (
     Requirement(9, Strength.SHALL, "encrypts and protects everything: nothing is NULL or anonymous"),
     Requirement(10, Strength.SHALL, "as a server, supports mutual authentication"),
     Requirement(11, Strength.ENCOURAGED, "as a client, supports and uses mutual authentication"),
-    Requirement(12, Strength.MAY, "is configured not to use mutual authentication"),
+    Requirement(12, Strength.MAY, "may be configured to do without mutual authentication"),
     Requirement(13, Strength.SHALL, "keeps DICOMweb and DIMSE on different ports"),
     Requirement(14, Strength.RECOMMENDED, "listens on the registered port 2762 (dicom-tls)"),
     Requirement(15, Strength.SHALL, "drops the connection on a failed integrity check, with A-P-ABORT on both sides"),
@@ -88,6 +88,9 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
 
 
+_ESSENTIAL = {1, 3, 9}
+"""Without these nobody is called conformant. The others may be beyond reach for want of a certificate."""
+
 Evidence = tuple[Status, str]
 _UNCLEAR: Evidence = (Status.NOT_TESTED, "no clear answer")
 
@@ -101,19 +104,22 @@ def judge(seen: Observations) -> Verdict:
         return Verdict(Conclusion.NO_DICOM, f"{where} {instead}")
     found = findings(seen)
     judgements = tuple(_judgements(seen, found))
-    by_number = {each.requirement.number: each.status for each in judgements}
+    shown = {each.requirement.number for each in judgements if each.status is Status.MET}
     failed = [each.requirement.number for each in judgements
               if each.status is Status.NOT_MET and each.requirement.strength is Strength.SHALL]  # fmt: skip
     if failed:
-        which = f"requirement{'s' if len(failed) > 1 else ''} {listed(map(str, failed))}"
-        headline = f"{where} does not conform to PS3.15 B.12: {which}."
-    elif by_number[3] is not Status.MET:
-        headline = f"{where} has shown no TLS that conforms to PS3.15 B.12."
+        headline = f"{where} does not conform to PS3.15 B.12: {_numbered(failed)}."
+    elif missing := sorted(_ESSENTIAL - shown):
+        headline = f"{where} has not shown that it conforms to PS3.15 B.12: {_numbered(missing)} could not be tested."
     else:
         reservation = "" if seen.regular is not None and seen.regular.admitted else "; its DICOM was not seen"
         headline = f"{where} conforms to PS3.15 B.12 as far as can be seen from outside{reservation}."
         return Verdict(Conclusion.CONFORMANT, headline, judgements, found)
     return Verdict(Conclusion.NOT_CONFORMANT, headline, judgements, found)
+
+
+def _numbered(requirements: list[int]) -> str:
+    return f"requirement{'s' if len(requirements) > 1 else ''} {listed(map(str, requirements))}"
 
 
 def _plain_dicom(where: str) -> Verdict:
@@ -179,7 +185,9 @@ def _evidence(seen: Observations) -> dict[int, Evidence]:
     of_statement = Status.UNSEEN, "look in its conformance statement"
     unprotected = suites[SuiteClass.NULL], suites[SuiteClass.ANONYMOUS]
     return {
-        1: (Status.MET, "it accepted nothing that is forbidden"),
+        1: (Status.MET, "it accepted nothing that is forbidden")
+        if versions[TLS_1_1] is not None and suites[SuiteClass.BROKEN] is not None
+        else (Status.NOT_TESTED, "not all that is forbidden could be tried"),
         3: (Status.MET, "it does") if versions[TLS_1_2] else _UNCLEAR,
         4: {True: (Status.MET, "it does"), False: (Status.MET, "it does not, and need not"), None: _UNCLEAR}[
             versions[TLS_1_3]
@@ -197,8 +205,8 @@ def _evidence(seen: Observations) -> dict[int, Evidence]:
         10: _on_certificate_request(seen),
         11: of_client,
         12: {
-            True: (Status.MET, "it is not: it demands a client certificate"),
-            False: (Status.MET, "it is: it lets strangers in"),
+            True: (Status.MET, "it demands a client certificate"),
+            False: (Status.MET, "it lets strangers in"),
             None: _UNCLEAR,
         }[demands_certificate(seen)],
         13: _on_other_protocols(seen),

@@ -41,7 +41,7 @@ SOON = timedelta(days=30)
 """A certificate that expires within this time is worth a warning."""
 
 _CALLED_NOT_RECOGNIZED = (1, 7)
-_NO_APPLICATION_PROTOCOL = 120
+_UNRECOGNIZED_NAME, _NO_APPLICATION_PROTOCOL = 112, 120
 _ECDHE_ONLY = "Allow ECDHE with AES-GCM only there."
 
 
@@ -235,6 +235,8 @@ def _on_names(seen: Observations) -> Iterator[Finding]:
         else:
             yield _warning(1, "It takes no notice of ALPN: neither selects dicom nor refuses others (§3.8).",
                            "Enable ALPN with the protocol dicom there, if its software can.")
+    if seen.stranger is not None and seen.stranger.reaction.alert == _UNRECOGNIZED_NAME:
+        yield _note("It turns away clients that do not call it by one of its names.", "Probe it by its name.")
     if seen.other_name is not None and seen.other_name.flight is not None:
         yield _warning(1, "It goes on with a client that calls it by a name it does not have (§3.7: SHOULD NOT).",
                        "Have it refuse unknown server names with alert 112 unrecognized_name.")

@@ -160,18 +160,18 @@ def _certificate(seen: Observations) -> Iterator[tuple[str, str]]:
     own = session.chain[0]
     days = (own.not_after - seen.when).days
     yield "Certificate", f"{own.subject}; for {', '.join(own.names) or 'no name'}; issued by {own.issuer}"
-    yield "", f"{_key(own)}; valid until {own.not_after:%Y-%m-%d} ({days} days); SHA-256 {own.sha256}"
+    yield "Validity", f"{_key(own)}; until {own.not_after:%Y-%m-%d} ({days} days); SHA-256 {own.sha256}"
     name = "is for" if session.name_matches else "is not for"
     trust = {None: "not checked against an authority (--ca)", "": "leads to the given authorities"}
     judged = trust.get(session.untrusted, f"not trusted: {session.untrusted}")
-    yield "", f"{name} {seen.host}; chain of {len(session.chain)}, {judged}"
+    yield "Trust", f"{name} {seen.host}; chain of {len(session.chain)}, {judged}"
     hints = (*(f"CRL {url}" for url in own.crl_urls), *(f"OCSP {url}" for url in own.ocsp_urls))
     yield "Revocation", "; ".join((*hints, f"stapled response: {session.staple or 'none'}"))
 
 
 def _key(certificate: CertificateSeen) -> str:
     signed = f", signed with {certificate.signature_hash.upper()}" if certificate.signature_hash else ""
-    return f"{certificate.key} {certificate.key_bits} bits{signed}"
+    return f"{certificate.key}{f' {certificate.key_bits} bits' if certificate.key_bits else ''}{signed}"
 
 
 def _client_certificate(seen: Observations) -> str:
@@ -209,7 +209,7 @@ def _association(seen: Observations) -> Iterator[tuple[str, str]]:
     regular = seen.regular
     association = seen.plain or (regular.association if regular is not None else None)
     if association is None:
-        if regular is not None and regular.words:
+        if regular is not None and regular.words and not seen.trouble:
             yield "Association", f"none: {regular.words}"
         return
     answer = association.words or association.answer.value

@@ -305,7 +305,7 @@ _LISTED = (
               "The peer closed TLS in order, but without releasing the association", "it gave up",
               "see its log for why"),
     Condition(0x405, "wrong-record-version", _I,
-              "A record of another protocol version came inside the protected session", _INTERFERENCE, _LOOK_BETWEEN),
+              "A TLS record came that bears another protocol version than those of TLS", _INTERFERENCE, _LOOK_BETWEEN),
     Condition(0x406, "closed-in-handshake", _T,
               "The peer closed the connection before the TLS handshake was complete",
               "it is a port check, or it dislikes our certificate without saying so", "see its log"),

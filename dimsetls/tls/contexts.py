@@ -209,7 +209,7 @@ class ClientConnectionCreator:
         """The verdict of :func:`_verdict` and, on the server's own certificate, of service-identity on its name."""
         code = _verdict(Role.SERVER, connection, certificate, found, depth)
         assert isinstance(connection, ObservedConnection)
-        if depth > 0 or connection.evidence.unreadable:
+        if depth > 0 or found or connection.evidence.unreadable:  # what OpenSSL refuses may not be readable either
             return code
         connection.evidence.name_mismatch = self._name_mismatch(certificate.to_cryptography())
         return code or (Code.NAME_MISMATCH if connection.evidence.name_mismatch else 0)

@@ -19,6 +19,8 @@ _UNEXPECTED_MESSAGE, _HANDSHAKE_FAILURE, _DECODE_ERROR = 10, 40, 50
 _RECORD_TYPES, _ALERT_RECORD = range(0x14, 0x18), b"\x15"
 # The starts of HTTP methods: a peer that trickles is cut off after five bytes, the header of a TLS record.
 _HTTP = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELET", b"OPTIO", b"PATCH", b"TRACE", b"CONNE", b"PRI *")
+# Of a record's header. At the start of a handshake OpenSSL sends no alert over it.
+_WRONG_VERSION = "wrong version number"
 
 _X509_CODES = {
     2: "chain-incomplete",
@@ -147,7 +149,9 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
         return "closed-unreleased" if evidence.handshake_completed else "closed-in-handshake"
     if _is_end_of_file(error):
         return "truncated" if evidence.handshake_completed else "closed-in-handshake"
-    return "transport-error" if isinstance(error, SSL.SysCallError) else "unclassified"
+    if isinstance(error, SSL.SysCallError):
+        return "transport-error"
+    return "wrong-record-version" if _WRONG_VERSION in _text(error).casefold() else "unclassified"
 
 
 def _by_alert(alert: Alert, evidence: Evidence, text: str) -> str:
@@ -156,7 +160,7 @@ def _by_alert(alert: Alert, evidence: Evidence, text: str) -> str:
         if evidence.renegotiations and alert.number == _HANDSHAKE_FAILURE:
             return "renegotiation"
         return BY_REASON.get(0x300 + alert.number, CONDITIONS["unclassified"]).name
-    if evidence.handshake_completed and "wrong version number" in text:
+    if evidence.handshake_completed and _WRONG_VERSION in text:
         return "wrong-record-version"
     if alert.number == _UNEXPECTED_MESSAGE and evidence.is_server and evidence.first_bytes.startswith(_ALERT_RECORD):
         return "alert-first"

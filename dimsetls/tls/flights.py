@@ -20,7 +20,7 @@ SUITES = {
     "ECDHE-RSA-CHACHA20-POLY1305": 0xCCA8, "ECDHE-ECDSA-CHACHA20-POLY1305": 0xCCA9,
     "DHE-RSA-AES128-GCM-SHA256": 0x009E, "DHE-RSA-AES256-GCM-SHA384": 0x009F,
 }  # fmt: skip
-GROUPS = {"P-256": 23, "P-384": 24, "X25519": 29}
+GROUPS = {"P-256": 23, "P-384": 24, "X25519": 29, "ffdhe2048": 256, "ffdhe3072": 257}
 SIGNATURES = {
     "ecdsa_secp256r1_sha256": 0x0403, "ecdsa_secp384r1_sha384": 0x0503, "ed25519": 0x0807,
     "rsa_pss_rsae_sha256": 0x0804, "rsa_pss_rsae_sha384": 0x0805, "rsa_pss_rsae_sha512": 0x0806,
@@ -32,8 +32,9 @@ SIGNATURES = {
 ALL_SUITES = (*range(0x0001, 0x00FF), *range(0x1301, 0x1308), *range(0xC001, 0xC100), *range(0xCC13, 0xCCAF))
 """Every code point that ever was a cipher suite, and some that were none; but no signalling values."""
 
-ALL_GROUPS = (*range(1, 42), *range(256, 261), 512, 513, 514, 4587, 4588, 4589)
-"""Every named group, curves and finite fields and hybrids."""
+FINITE_FIELDS = tuple(range(256, 261))
+ALL_GROUPS = (*range(1, 42), *FINITE_FIELDS, 512, 513, 514, 4587, 4588, 4589)
+"""Every named group: curves, finite fields, hybrids."""
 
 ALL_SIGNATURES = (
     *(hash_ << 8 | signature for hash_ in range(6, 0, -1) for signature in (1, 2, 3)),  # RFC 5246 §7.4.1.4.1

@@ -72,33 +72,28 @@ class TLSPolicy:
         """
         low = minimum_version or self.minimum_version
         high = maximum_version or self.maximum_version
-        with_12, with_13 = low <= TLSVersion.TLS_1_2 <= high, low <= TLSVersion.TLS_1_3 <= high
-        lists = {
-            "cipher_suites": ("cipher suite", cipher_suites, self.cipher_suites),
-            "tls13_cipher_suites": ("TLS 1.3 cipher suite", tls13_cipher_suites, self.tls13_cipher_suites),
-            "groups": ("group", groups, self.groups),
-        }
         problems = [*self._beyond(low, high)]
-        for kind, wanted, listed in lists.values():
+        chosen: dict[str, tuple[str, ...]] = {}
+        for part, kind, wanted, version in (
+            ("cipher_suites", "cipher suite", cipher_suites, TLSVersion.TLS_1_2),
+            ("tls13_cipher_suites", "TLS 1.3 cipher suite", tls13_cipher_suites, TLSVersion.TLS_1_3),
+            ("groups", "group", groups, low),
+        ):
+            listed: tuple[str, ...] = getattr(self, part)
             problems += [
                 f"{kind} {value!r} is not in the TLS profile {self.name}, which can be narrowed and not widened; "
                 f"{did_you_mean(value, listed) if listed else 'expected none, as it has none'}"
                 for value in wanted if value not in listed
             ]
-        for kind, wanted, version, spoken in (
-            ("cipher suites", cipher_suites, TLSVersion.TLS_1_2, with_12),
-            ("TLS 1.3 cipher suites", tls13_cipher_suites, TLSVersion.TLS_1_3, with_13),
-        ):
-            if wanted and not spoken and not problems:
-                problems.append(f"{kind} are named ({', '.join(wanted)}), but {version} is left out by the versions; "
+            if low <= version <= high:
+                chosen[part] = tuple(dict.fromkeys(wanted)) or listed
+            elif wanted and not problems:
+                problems.append(f"{kind}s are named ({', '.join(wanted)}), but {version} is left out by the versions; "
                                 "expected the one or the other")
+            else:
+                chosen[part] = ()
         if problems:
             raise ConfigurationError(*problems)
-        chosen = {name: tuple(dict.fromkeys(wanted)) or listed for name, (_, wanted, listed) in lists.items()}
-        if not with_12:
-            chosen["cipher_suites"] = ()
-        if not with_13:
-            chosen["tls13_cipher_suites"] = ()
         return replace(self, minimum_version=low, maximum_version=high, **chosen)  # type: ignore[arg-type]
 
     def _beyond(self, low: TLSVersion, high: TLSVersion) -> Iterator[str]:
@@ -190,6 +185,8 @@ LEGACY_BCP195_ND = replace(
         "DHE-RSA-AES256-GCM-SHA384",
         "DHE-RSA-AES128-GCM-SHA256",
     ),
+    # RFC 7919: who offers any of these in TLS 1.2 is given DHE with one of them, or none.
+    groups=(*BCP195_RFC9325.groups, "ffdhe2048", "ffdhe3072"),
     cannot=(
         "PS3.15 B.9 (retired) lets a peer go down to TLS 1.0, which RFC 8996 forbids: TLS 1.2 is the least here",
         "PS3.15 B.11 (retired) allows Camellia-GCM suites, which OpenSSL does not have: they are left out",

@@ -31,6 +31,7 @@ from .contexts import ClientConnectionCreator, ServerConnectionCreator
 from .endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint
 from .material import KeyMaterial, TrustRoots
 from .policy import BCP195_RFC9325, ClientCertificate, TLSPolicy, did_you_mean, nearest, profile
+from .selfcheck import verify
 
 DICOM_TLS_PORT = 2762
 """`dicom-tls`, recommended by PS3.15 B.12."""
@@ -62,7 +63,9 @@ class DicomTLSServerParser:
         assert key_material is not None
         if rule := kwargs.get("clientCertificate"):
             policy = policy.with_client_certificate(_client_certificate(rule))
-        return DicomTLSServerEndpoint(endpoint, ServerConnectionCreator(policy, key_material, trust_roots))
+        creator = ServerConnectionCreator(policy, key_material, trust_roots)
+        verify(creator)
+        return DicomTLSServerEndpoint(endpoint, creator)
 
 
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
@@ -86,6 +89,7 @@ class DicomTLSClientParser:
         policy, trust_roots, key_material = _load(words, need_key=False)
         server_name = words.get("serverName", host)
         creator = ClientConnectionCreator(policy, trust_roots, key_material, server_name=server_name)
+        verify(creator)
         return DicomTLSClientEndpoint(endpoint, creator)
 
 
@@ -103,7 +107,7 @@ def _load(words: Mapping[str, str], *, need_key: bool) -> tuple[TLSPolicy, Trust
             problems.extend(error.problems)
             return None
 
-    policy = attempt(lambda: profile(words.get("profile", BCP195_RFC9325.name)))
+    policy = attempt(lambda: _profile(words.get("profile", BCP195_RFC9325.name)))
     trust_roots = attempt(lambda: TrustRoots.load(roots))
     key_material = None
     if certificate := words.get("certKey"):
@@ -111,6 +115,17 @@ def _load(words: Mapping[str, str], *, need_key: bool) -> tuple[TLSPolicy, Trust
     if policy is None or trust_roots is None or problems:
         raise ConfigurationError(*problems)
     return policy, trust_roots, key_material
+
+
+def _profile(name: str) -> TLSPolicy:
+    """A legacy profile takes a second switch to turn on, and an endpoint string has none."""
+    policy = profile(name)
+    if policy.is_legacy:
+        raise ConfigurationError(
+            f"the TLS profile {name} cannot be had by an endpoint string, as it is weaker than RFC 9325 recommends; "
+            f"expected {BCP195_RFC9325.name}, or a configuration file that accepts it in words"
+        )
+    return policy
 
 
 def _client_certificate(word: str) -> ClientCertificate:

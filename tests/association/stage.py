@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
+
 from dimsetls.association.acceptor import AcceptorFactory
 from dimsetls.association.admission import ApplicationEntity
 from dimsetls.association.events import Event
@@ -16,12 +18,21 @@ from dimsetls.dimse.status import Status
 from dimsetls.services.provider import ServiceProvider
 from dimsetls.testing import DevelopmentAuthority, Link, Peer, tls_endpoints
 from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
-from dimsetls.ul.pdus import PDU, AssociateAC, AssociateRQ, PDataTF, PresentationContextRQ, UserInformation
+from dimsetls.ul.pdus import (
+    PDU,
+    AssociateAC,
+    AssociateRQ,
+    AsynchronousOperationsWindow,
+    PDataTF,
+    PresentationContextRQ,
+    UserInformation,
+)
 from dimsetls.ul.writer import write_fragments
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 INSTANCE = "1.2.3.4"
+WINDOW_OF_TWO = {"asynchronous_operations_window": AsynchronousOperationsWindow(2, 1)}
 PEER_INFORMATION = UserInformation(16384, "1.2.3.99", "A_PEER")
 
 _T = TypeVar("_T")
@@ -49,6 +60,18 @@ class Services(ServiceProvider):
             return await self._handler(request)
         self.data.append(await request.data.read())
         return Status.SUCCESS
+
+
+class Manual(Services):
+    """Operations that the test finishes, in the order of its choice."""
+
+    def __init__(self) -> None:
+        self.finish: list[Deferred[Any]] = []
+        super().__init__(self._wait)
+
+    async def _wait(self, request: Request) -> Any:
+        self.finish.append(Deferred())
+        return await self.finish[-1]
 
 
 class Stage:

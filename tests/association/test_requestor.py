@@ -175,6 +175,20 @@ def test_a_release_without_an_answer_ends_in_time():
     assert call.is_quiet
 
 
+def test_a_second_release_is_a_mistake_of_the_caller_and_leaves_no_timer():
+    call = Call()
+    association = call.accepted()
+    first, second = run(association.release()), run(association.release())
+    call.link.pump()
+    call.peer.send(ReleaseRP())
+    assert first == [None]
+    assert [type(error) for error in second] == [LocalProtocolError]
+    late = run(association.release())
+    assert [type(error) for error in late] == [LocalProtocolError]
+    call.peer.close()
+    assert call.is_quiet
+
+
 def test_the_peer_may_release():
     call = Call()
     association = call.accepted()
@@ -352,6 +366,23 @@ def test_it_may_be_cancelled_in_the_handshake(authority):
     asked.cancel()
     link.pump()
     assert [failure.type for failure in results] == [CancelledError]
+    assert link.getDelayedCalls() == []
+
+
+def test_it_may_be_cancelled_before_there_is_a_connection():
+    connecting: list[Deferred[Any]] = []
+
+    class Slow(Link):
+        def connect(self, _: object) -> Deferred[Any]:
+            connecting.append(Deferred())
+            return connecting[0]
+
+    link, results = Slow(), []
+    asked = associate(link, clock=link, **ME)
+    asked.addErrback(results.append)
+    asked.cancel()
+    assert [failure.type for failure in results] == [CancelledError]
+    assert connecting[0].called
     assert link.getDelayedCalls() == []
 
 

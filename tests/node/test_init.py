@@ -44,7 +44,8 @@ def test_the_commented_file_sets_nothing_but_defaults(tmp_path):
     (tmp_path / "bare.ini").write_text(
         "[listener main]\ntls=secure\naes=DIMSETLS\n[ae DIMSETLS]\nstorage=archive\n"
         "[storage archive]\ndirectory=store\n"
-        "[tls secure]\ncertificate=pki/server.pem\nprivate-key=pki/server.key\ntrust-roots=pki/ca.pem\n")
+        "[tls secure]\ncertificate=pki/server.pem\nprivate-key=pki/server.key\ntrust-roots=pki/ca.pem\n"
+        "revocation-check=not checked - i understand the risk\n")
     bare = load(tmp_path / "bare.ini")
     assert (config.node, config.tls, config.peers) == (bare.node, bare.tls, bare.peers)
     for one, other, own in ((config.listeners[0], bare.listeners[0], {"tls", "aes", "limits"}),

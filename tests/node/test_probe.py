@@ -257,6 +257,13 @@ def test_tls_with_something_else_inside_is_no_dicom(keys, probe):
     assert judge(seen).conclusion is Conclusion.NO_DICOM
 
 
+def test_tls_that_makes_no_sense_is_survived(probe):
+    seen = probe(say(b"\x16\x03\x03\0\x10\x02\0\0\x0cgibberish..."))
+    assert seen.stranger.reaction.ending is Ending.GARBLED
+    assert seen.forbidden[0].reaction.ending is Ending.GARBLED
+    assert judge(seen).conclusion is Conclusion.NOT_CONFORMANT
+
+
 def test_nobody_there():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

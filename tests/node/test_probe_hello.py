@@ -3,6 +3,8 @@
 import ssl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dimsetls.node.probe_hello import (
     ALPN,
@@ -175,6 +177,17 @@ def test_what_is_no_tls_is_refused(heard):
 def test_a_server_hello_that_lies_is_refused(body):
     with pytest.raises(ValueError, match="too short"):
         read_flight(record(0x16, message(2, body)))
+
+
+@given(st.binary(max_size=80))
+def test_nothing_that_a_peer_says_is_more_than_no_tls(body):
+    messages = body, message(2, body), server_hello(0x33, body) + body
+    for heard in (body, *(record(0x16, each) for each in messages)):
+        try:
+            read_alert(heard)
+            read_flight(heard)
+        except ValueError:
+            pass
 
 
 def test_every_suite_has_one_name_and_one_class():

@@ -14,7 +14,6 @@ from dimsetls.node.probe_hello import (
     RENEGOTIATION_INFO,
     TLS_1_0,
     TLS_1_1,
-    TLS_1_2,
     SuiteClass,
 )
 from dimsetls.node.verdict import REQUIREMENTS, Conclusion, Status, Strength, judge
@@ -166,6 +165,7 @@ NOTES = {
     "any calling title": ("any calling AE title", but(unknown_caller__association=DAMAGED)),
     "our certificate": ("refused our client certificate (alert 48 unknown_ca)", but(
         client=replace(IN_1_3, reaction=refused(48), certificate_authorities=("CN=theirs",)))),
+    "by address": ("one of its names", but(stranger=SessionSeen(refused(112)))),
     "no certificate of ours": ("none was given", but(client=None, has_certificate=False)),
 }
 
@@ -216,7 +216,9 @@ def test_what_becomes_of_a_damaged_record(reaction, expected):
 
 def test_what_was_not_asked_is_not_tested():
     seen = but(forbidden=(), discouraged=(), dhe=None, other_protocols=None, unknown_caller=None, identity=None)
-    assert [status(seen, number) for number in (9, 13, 15)] == [Status.NOT_TESTED] * 3
+    assert [status(seen, number) for number in (1, 9, 13, 15)] == [Status.NOT_TESTED] * 4
+    assert judge(seen).conclusion is Conclusion.NOT_CONFORMANT
+    assert judge(seen).headline.endswith("B.12: requirements 1 and 9 could not be tested.")
 
 
 def test_a_class_beyond_the_last_connection_stays_unknown():
@@ -244,7 +246,7 @@ def test_tls_that_fell_silent_is_not_conformant_either():
     silent = SessionSeen(Reaction(Ending.SILENT), first_bytes=b"\x16\x03\x03")
     seen = Observations("pacs.example", 2762, NOW, Language.TLS, 12, stranger=silent, tls12=silent)
     assert judge(seen).conclusion is Conclusion.NOT_CONFORMANT
-    assert status(seen, TLS_1_2 - TLS_1_1 + 2) is Status.NOT_TESTED
+    assert status(seen, 3) is Status.NOT_TESTED
 
 
 def test_plain_dicom():

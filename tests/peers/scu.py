@@ -22,8 +22,10 @@ def associated(ae: AE, service: Service, pki: Path, version: ssl.TLSVersion | No
     association = ae.associate("127.0.0.1", service.port(), ae_title="DIMSETLS", tls_args=tls, max_pdu=0)
     assert association.is_established
     with _listening_to_nobody(association):
-        yield association
-    association.release()
+        try:
+            yield association
+        finally:
+            association.release()
 
 
 @contextmanager

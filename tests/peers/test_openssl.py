@@ -1,4 +1,4 @@
-"""Revocation against OpenSSL's own programs: what they staple we judge, what we staple they read, and their responder."""
+"""Revocation against OpenSSL's own programs: what they staple we judge, what we staple they read; their responder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -91,10 +92,13 @@ def listening(*command: str) -> Iterator[int]:
         ["openssl", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
+    giving_up = Timer(DEADLINE, process.kill)
+    giving_up.start()
     try:
         ports = (re.match(r"ACCEPT .*:(\d+)", line) for line in process.stdout)
         yield next(int(found[1]) for found in ports if found)
     finally:
+        giving_up.cancel()
         process.kill()
         process.communicate()
 
@@ -159,16 +163,18 @@ def test_s_client_with_a_certificate_on_our_list_is_refused(authority, tmp_path,
 ], ids=["good", "stale", "another's", "revoked", "none"])
 def test_we_judge_the_status_that_s_server_staples(authority, tmp_path, version, respond, judged):
     server = authority.issue_server()
-    options = [version, *files(tmp_path, "server", server), "-quiet", "-naccept", "1"]
+    options = [version, *files(tmp_path, "server", server), "-naccept", "1"]
     if respond is not None:
         (tmp_path / "response").write_bytes(respond(authority, server))
         options += ["-status_file", str(tmp_path / "response")]
     requestor = ClientConnectionCreator(
         BCP195_RFC9325, authority.trust_roots, server_name="localhost", revocation=Revocation(require_stapled=True)
     )
-    with listening("s_server", "-accept", "127.0.0.1:0", *options) as port:
-        with socket.create_connection(("127.0.0.1", port), DEADLINE) as sock:
-            assert outcome(requestor.clientConnectionForTLS(None), sock) == judged
+    with (
+        listening("s_server", "-accept", "127.0.0.1:0", *options) as port,
+        socket.create_connection(("127.0.0.1", port), DEADLINE) as sock,
+    ):
+        assert outcome(requestor.clientConnectionForTLS(None), sock) == judged
 
 
 FETCH = """

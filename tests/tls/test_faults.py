@@ -90,6 +90,7 @@ def test_nothing_is_missing_after_a_close_notify_however_the_stream_then_ends():
 @pytest.mark.parametrize(("failure", "name"), [
     (SSL.SysCallError(104, "ECONNRESET"), "transport-error"),
     (error.ConnectionAborted(), "aborted-locally"),
+    (ssl_error("wrong version number"), "wrong-record-version"),
     (ssl_error("a reason of the future"), "unclassified"),
     (None, "unclassified"),
     (RuntimeError("not ours"), "unclassified"),
