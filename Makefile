@@ -3,23 +3,30 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SCAN := .venv-scan
+OLDEST := .venv-oldest
 PORT ?= 2762
 
-.PHONY: serve test check debian clean
+.PHONY: serve test check oldest debian clean
 
 serve: $(VENV)/.installed
 	@test -e var/dimsetls.ini || $(BIN)/dimsetls init var --port $(PORT)
 	@exec $(BIN)/twistd --nodaemon --pidfile=var/twistd.pid dimsetls --config var/dimsetls.ini
 
-test: $(VENV)/.tested debian check
+test: $(VENV)/.tested debian scanners check
 	$(BIN)/pytest $(PYTEST)
+	$(MAKE) --no-print-directory oldest
+
+# What depends on the TLS library, once more with the oldest that setup.cfg admits: texts and abilities differ.
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest tests/tls tests/association
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, and openssl.
-DEBIAN := dcmtk openssl orthanc
+# What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, openssl, and a scanner of TLS.
+DEBIAN := dcmtk openssl orthanc testssl.sh
 debian:
 	@missing=""; for package in $(DEBIAN); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
@@ -29,11 +36,11 @@ debian:
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
 # Debian keeps the module that fills a virtual environment in a package of its own.
-$(VENV)/bin/python:
+$(VENV)/bin/python $(OLDEST)/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		if [ "$$(id -u)" != 0 ]; then echo "python3-venv is missing; run: sudo apt-get install python3-venv" >&2; exit 1; fi; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:%/bin/python=%)
 
 $(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
@@ -43,5 +50,17 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
+$(OLDEST)/.installed: $(OLDEST)/bin/python setup.cfg
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --editable . 'pytest >= 8' 'hypothesis >= 6.100' \
+		$$(sed -nE 's/^ +(twisted|pyOpenSSL|cryptography) >= ([0-9.]+)$$/\1==\2.*/p' setup.cfg)
+	@touch $@
+
+# The other scanner wants an older cryptography than we do, so it lives apart.
+scanners: $(SCAN)/.installed
+$(SCAN)/.installed: $(VENV)/bin/python
+	$(BIN)/python -m venv $(SCAN)
+	$(SCAN)/bin/pip install --quiet --disable-pip-version-check 'sslyze >= 6.3'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SCAN) $(OLDEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

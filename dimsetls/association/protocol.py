@@ -14,12 +14,14 @@ from typing import Protocol as Typing
 
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..tls.evidence import Evidence, evidence_of
 from ..tls.faults import TransportFault, classify, handshake_timeout
 from ..tls.session import TLSSession, read_session
+from ..tls.usage import KeyUsage, Wear
 from ..ul.effects import (
     CloseTransport,
     Effect,
@@ -35,6 +37,8 @@ from ..ul.provider import UpperLayerProvider
 from ..ul.states import State
 from ..ul.writer import write_pdu
 from .timers import Clock, PhaseTimer
+
+log = Logger(namespace="dimsetls.association")
 
 LINGER_AFTER_EXPIRY = 1.0
 """Seconds for our close_notify to leave once a deadline has passed; then the transport is cut."""
@@ -99,6 +103,8 @@ class AssociationProtocol(Protocol):
         self._clock = clock
         self._open_transport = open_transport
         self._evidence: Evidence | None = None
+        self._key_usage: KeyUsage | None = None
+        self._wear = Wear.FRESH  # that the operator knows of
         self._cause: TransportFault | None = None  # of a close that is our own doing
         self._handshake_deadline: IDelayedCall | None = None
         self._artim: IDelayedCall | None = None
@@ -137,7 +143,9 @@ class AssociationProtocol(Protocol):
             self._handshake_deadline.cancel()
             self._handshake_deadline = None
         self.peer_host, self.peer = _address(self.transport.getPeer())  # of the PROXY header, if there was one
-        self.user.secured(read_session(self.transport))
+        session = read_session(self.transport)
+        self._key_usage = KeyUsage.of(session.cipher_suite) if session is not None else None
+        self.user.secured(session)
 
     def dataReceived(self, data: bytes) -> None:
         # Called for each TLS record. Without quick ACKs a peer with Nagle's algorithm waits 40 ms for each answer
@@ -186,8 +194,35 @@ class AssociationProtocol(Protocol):
 
     def send_data(self, pdus: Iterable[bytes]) -> None:
         """Write whole P-DATA-TF PDUs, in one piece: two small segments would wait for each other's ACK."""
+        is_requestor = self._open_transport is not None
+        if is_requestor:  # before its next request, and an acceptor after its last answer: between two operations
+            self._spare_the_keys()
         self._provider.check_data_request()
-        self.transport.write(b"".join(pdus))
+        data = b"".join(pdus)
+        self.transport.write(data)
+        if self._key_usage is not None:
+            self._key_usage.wrote(len(data))
+        if not is_requestor:
+            self._spare_the_keys()
+
+    def _spare_the_keys(self) -> None:
+        """End the association before its keys protect more than they may (RFC 9325 §4.4); TLS here cannot renew them.
+
+        Only a requestor may release (PS3.7 Annex A.5), and only its user knows when, so both ends abort.
+        """
+        usage, evidence = self._key_usage, self._evidence
+        if usage is None or evidence is None:
+            return
+        usage.read(evidence.octets, getattr(self._provider.receiver, "octets", 0))
+        wear = usage.wear
+        if wear is self._wear or (wear is Wear.SPENT and self.user.busy()):
+            return
+        if wear is Wear.WORN:
+            log.warn("the association with {peer} will soon have to end: {usage}", peer=self.peer, usage=str(usage))
+        else:
+            self._cause = TransportFault.named("key-usage-limit", detail=str(usage))
+            self._expire(f"{self._cause.sentence} ({usage})")
+        self._wear = wear
 
     def release_request(self) -> None:
         self.perform(self._provider.release_request())

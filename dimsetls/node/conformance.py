@@ -35,7 +35,8 @@ from .conformance_answers import (
     statuses,
     timers,
 )
-from .conformance_security import callers, plain_listeners, requirements, security, tls_sections, versions
+from .conformance_requirements import requirements, tls_sections, versions
+from .conformance_security import callers, plain_listeners, responders, security
 from .conformance_text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
 from .ini import parse
 from .options import SECTIONS, SectionKind
@@ -336,7 +337,9 @@ def _interfaces(config: Config) -> Section:
             yield code(listener.name), code(listener), where, backlog, codes(ae.title for ae in listener.aes)
 
     return Section("Network interfaces", (
-        "TCP/IP as the operating system provides it (PS3.8 §10), over any physical medium. Nothing is resolved by DNS.",
+        "TCP/IP as the operating system provides it (PS3.8 §10), over any physical medium. "
+        + ("Only the name of an OCSP responder is resolved by DNS." if responders(config)
+           else "Nothing is resolved by DNS."),
         table("Listener | Address | Internet protocol | Backlog | AEs", rows()),
     ))
 

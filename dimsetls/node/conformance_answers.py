@@ -78,8 +78,8 @@ STATUSES = {
 STORAGE_ONLY = frozenset((Status.DUPLICATE_SOP_INSTANCE, Status.INVALID_SOP_INSTANCE, Status.OUT_OF_RESOURCES))
 
 RESERVED = frozenset((
-    "below-policy", "certificate-not-allowed", "close-timeout", "idle-timeout", "key-usage-limit",
-    "local-key-unusable", "server-name-unknown", "tls-on-plaintext-port", "token-certificate-mismatch",
+    "below-policy", "certificate-not-allowed", "close-timeout", "idle-timeout", "local-key-unusable",
+    "tls-on-plaintext-port", "token-certificate-mismatch",
 ))
 """Conditions that have a code but that nothing reports yet."""
 

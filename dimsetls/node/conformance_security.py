@@ -1,8 +1,7 @@
-"""The security chapter of the conformance statement: TLS as configured, and PS3.15 B.12 requirement by requirement."""
+"""The security chapter of the conformance statement: TLS, certificates and revocation as they are configured."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -10,19 +9,25 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ..tls.authority import is_development_certificate
 from ..tls.contexts import ServerConnectionCreator
 from ..tls.judgement import CURVES, SMALLEST_RSA_KEY
-from ..tls.material import KeyMaterial
+from ..tls.material import SOON, KeyMaterial
 from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
-from .config import AE, DICOM_TLS_PORT, TLS, Config, Listener
-from .conformance_text import Bullets, Section, Table, code, codes, facts, fair, good, poor, see, table
-
-_SUITE = re.compile(r"(ECDHE|DHE)-(ECDSA|RSA)-(AES(?:128|256)-(?:GCM|CCM|CCM8)(?:-SHA\d+)?|CHACHA20-POLY1305)")
-"""Suites that RFC 9325 §4.1 and §4.2 allow: forward secrecy and authenticated encryption."""
+from ..tls.revocation import CRLCheck
+from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
+from .conformance_requirements import checked, claims_b12, iana_name, tls_sections, versions
+from .conformance_text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
 
 _ASKED = {
     ClientCertificate.REQUIRED: "A peer must show a certificate; without one the handshake fails.",
     ClientCertificate.OPTIONAL: "A peer may show a certificate; one that is shown is verified, and a peer without one "
                                 "is not authenticated.",
     ClientCertificate.NONE: "A peer is not asked for a certificate and not authenticated.",
+}
+
+
+_NOT_REVOKED = {
+    CRLCheck.CHAIN: ("Neither it nor any authority in its chain is revoked, by lists that are current.",),
+    CRLCheck.LEAF: ("It is not revoked, by a list that is current.",),
+    CRLCheck.WAIVED: (),
 }
 
 
@@ -39,9 +44,8 @@ def security(
         f"{protected} is protected by TLS from its first byte. There is no upgrade from plain DICOM; a peer of a TLS "
         "port that speaks anything else is disconnected, and the log names what it spoke.",
         Section("External network requirements", (
-            f"Peers must reach the ports of {see('TCP ports')}; the node opens no connection by itself and needs no "
-            "name server, directory or time server. Certificates are judged by the clock of the operating system, "
-            "which must be kept right by other means.",
+            f"Peers must reach the ports of {see('TCP ports')}. {_outward(config)} Certificates are judged by the clock "
+            "of the operating system, which must be kept right by other means; no directory is asked.",
         )),
         _ports(config),
         *(_secure_transport(config, tls, key_material.get(tls.name), connections.get(tls.name)) for tls in used),
@@ -62,49 +66,29 @@ def security(
     ))
 
 
-def requirements(config: Config) -> Iterator[Section]:
-    """PS3.15 B.12, one row a requirement, one column a [tls] section in use; nothing where there is no TLS."""
-    used = tls_sections(config)
-    if not used:
-        return
-    rows = list(zip(*(_met(config, tls) for tls in used), strict=True))
-    yield Section("Requirements of PS3.15 B.12", (
-        "The requirements of the BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile in our words, and how "
-        "this configuration meets them. B.12 describes what a product can do; a configuration may narrow it.",
-        Table(("Requirement", *(f"[tls {tls.name}]" for tls in used)),
-              tuple((requirement, *cells) for requirement, cells in zip(_REQUIREMENTS, rows, strict=True))),
-    ))
-
-
-def tls_sections(config: Config) -> tuple[TLS, ...]:
-    """The [tls] sections that listeners use."""
-    return tuple(dict.fromkeys(listener.tls for listener in config.listeners if listener.tls is not None))
-
-
 def plain_listeners(config: Config) -> tuple[Listener, ...]:
     return tuple(listener for listener in config.listeners if listener.tls is None)
 
 
-def claims_b12(tls: TLS) -> bool:
-    """Whether nothing in the policy contradicts B.12."""
-    policy = tls.policy
-    return policy.minimum_version >= TLSVersion.TLS_1_2 and policy.security_level >= 2 and not _weak(policy)
+def responders(config: Config) -> tuple[str, ...]:
+    """Where OCSP responses are fetched, as the option has it."""
+    asked = (each.ocsp_responder for tls in tls_sections(config) for each in _certificates(tls))
+    return tuple(dict.fromkeys(place for place in asked if place is not None))
 
 
-def iana_name(suite: str) -> str:
-    """The registered name of a cipher suite that OpenSSL names in its own way; as it is where the two agree."""
-    match = _SUITE.fullmatch(suite)
-    if match is None:
-        return suite
-    exchange, signature, cipher = match.groups()
-    cipher = re.sub(r"^AES(\d+)", r"AES_\1", cipher).replace("CCM8", "CCM_8").replace("-", "_")
-    return f"TLS_{exchange}_{signature}_WITH_{cipher}" + ("_SHA256" if cipher.startswith("CHACHA20") else "")
+def _certificates(tls: TLS) -> tuple[TLS | Certificate, ...]:
+    """The sections whose certificates the node may show, the one for everyone first."""
+    return tls, *(tls.named_certificates or ())
 
 
-def versions(policy: TLSPolicy) -> str:
-    """The TLS versions that a policy admits, in words."""
-    return " and ".join(str(each) for each in TLSVersion
-                        if policy.minimum_version <= each <= policy.maximum_version)
+def _outward(config: Config) -> str:
+    """What connections the node opens, in a sentence."""
+    places = ["the one that the certificate names" if each == "certificate" else code(each)
+              for each in responders(config)]
+    if not places:
+        return "The node opens no connection by itself and needs no name server."
+    return "The node opens connections by itself only to OCSP responders, by HTTP, to renew what it staples: " \
+        f"{', '.join(places)}; for a responder with a name it needs a name server."
 
 
 def _ports(config: Config) -> Section:
@@ -140,8 +124,11 @@ def _secure_transport(
         Section(f"Negotiation: [tls {tls.name}]", (
             facts((
                 ("Profile", code(policy.name)),
+                ("Narrowed by", codes(_narrowing(tls)) or "nothing: all of the profile is admitted"),
                 ("Listeners", codes(listener.name for listener in config.listeners if listener.tls == tls)),
                 ("Role", "TLS server; the node opens no TLS connection itself"),
+                ("Verified", "at each start and reload, by handshakes in memory; if OpenSSL, as the system configures "
+                 "it, does otherwise than this table, the configuration is not used"),
                 ("Versions", f"{versions(policy)}; the highest that both sides speak is taken. SSL, TLS 1.0 and TLS "
                              "1.1 are never negotiated."),
                 *_suites(policy),
@@ -150,8 +137,9 @@ def _secure_transport(
                 ("Preference", "the server's order, which is the order above"),
                 ("Security level of OpenSSL", str(policy.security_level)),
                 ("Application protocol (ALPN)", f"{code(policy.alpn.decode())}; a client that offers only others is "
-                 f"refused with alert 120 ({code('no_application_protocol')}), one that offers none is accepted"),
-                ("Server name (SNI)", "accepted and noted; there is one certificate, so no name is refused"),
+                 f"refused with alert 120 ({code('no_application_protocol')}), one that offers none is "
+                 + ("refused as well, after the handshake" if tls.require_alpn else "accepted")),
+                ("Server name (SNI)", _server_names(tls)),
                 ("Renegotiation", "off; an attempt is refused"),
                 ("Compression", "off"),
                 ("Resumption", "off, by ticket as by session cache: every connection makes a full handshake"),
@@ -162,8 +150,26 @@ def _secure_transport(
         )),
         _authentication(tls),
         _key_management(config, tls, material),
-        _revocation(tls),
+        _revocation(config, tls),
     ))
+
+
+def _narrowing(tls: TLS) -> Iterator[str]:
+    """The options that leave less than the profile."""
+    for option in ("minimum-version", "maximum-version", "cipher-suites", "tls13-cipher-suites", "groups"):
+        part = option.replace("-", "_")
+        if getattr(tls.policy, part) != getattr(tls.profile, part):
+            yield option
+
+
+def _server_names(tls: TLS) -> str:
+    own, others = code(f"[tls {tls.name}]"), tls.named_certificates or ()
+    chosen = "there is one certificate" if not others else \
+        "chooses the certificate by its DNS names, a wildcard standing for the left-most label: that of " \
+        f"{own} or {codes((f'[certificate {each.name}]' for each in others), ' or ')}"
+    unknown = f"is refused with alert 112 ({code('unrecognized_name')})" if tls.strict_server_names \
+        else f"gets that of {own}"
+    return f"{chosen}. A client that asks for no name gets that of {own}; one that asks for a name in none {unknown}"
 
 
 def _suites(policy: TLSPolicy) -> Iterator[tuple[str, str]]:
@@ -179,10 +185,12 @@ def _authentication(tls: TLS) -> Section:
     checks = (
         "It is valid at the time of the handshake.",
         f"Its chain leads to one of the trust roots in {code('trust-roots')}, which are all that is trusted.",
-        "It is meant for TLS client authentication, if it has an extended key usage.",
+        "It is meant for TLS client authentication, if it has an extended key usage, and for digitalSignature, if it "
+        "has a key usage.",
         f"Keys in the chain are RSA of {SMALLEST_RSA_KEY} bits or more, or ECDSA on {_or(CURVES)}, or Ed25519; "
         "signatures in it use SHA-256 or better.",
         "It can be read in full; one that OpenSSL accepts and a stricter reader does not is refused.",
+        *_NOT_REVOKED[tls.revocation_check],
     )
     return Section(f"Mutual authentication: [tls {tls.name}]", (
         f"Client certificate: {mark(rule.value)}. {_ASKED[rule]}",
@@ -193,29 +201,50 @@ def _authentication(tls: TLS) -> Section:
 
 
 def _key_management(config: Config, tls: TLS, material: KeyMaterial | None) -> Section:
-    where = config.path.absolute().parent
-
-    def shown(path: object) -> str:
-        return code(str(path).removeprefix(f"{where}/"))
-
-    roots = f"PEM file {shown(tls.trust_roots)}" if tls.trust_roots is not None \
-        else "none, as no client certificate is asked for"
     rows = [
-        ("Certificate and chain", f"PEM file {shown(tls.certificate)}"),
-        ("Private key", f"PEM file {shown(tls.private_key)}, which only its owner may read; a key that others can read "
-                        "stops the start"),
-        ("Trust roots", roots),
-        ("Key generation and enrolment", "outside this product, by the site's authority"),
-        ("Change", "on SIGHUP the files are read again: new connections use them, established associations go on; "
-                   "files that cannot be used leave the old ones in force. Several authorities may be trusted at once"),
-        ("Checks before use", f"the key belongs to the certificate; RSA of {SMALLEST_RSA_KEY} bits or more, ECDSA on "
-                              f"{_or(CURVES)}, or Ed25519; SHA-256 or better; valid now"),
+        *(row for section in _certificates(tls) for row in _files(config, section)),
+        ("Trust roots", f"PEM file {_shown(config, tls.trust_roots)}" if tls.trust_roots is not None
+         else "none, as no client certificate is asked for"),
+        ("Key generation and enrolment", "outside this product, by the site's authority; "
+         f"{code('dimsetls pki import-p12')} takes PKCS #12 files apart"),
+        ("Change", "on SIGHUP the files are read again, revocation lists too: new connections use them, established "
+                   "associations go on; files that cannot be used leave the old ones in force. Several authorities may "
+                   "be trusted at once, so that one can follow the other"),
+        ("Checks before use", "the key belongs to the certificate, and each certificate was issued by the next; RSA of "
+                              f"{SMALLEST_RSA_KEY} bits or more, ECDSA on {_or(CURVES)}, or Ed25519; SHA-256 or "
+                              "better; valid now; meant for digitalSignature and TLS server authentication, if it has "
+                              "a key usage and an extended one"),
+        ("Warning", f"at each start and reload, from {SOON.days} days before a certificate or trust root ends"),
         ("Development certificates", "accepted everywhere: " + poor("not for clinical use")
          if tls.development_certificates_outside_loopback else "refused outside loopback addresses"),
     ]
     return Section(f"Key management: [tls {tls.name}]", (
         facts(rows), *(() if material is None else (facts(_certificate(material), ("Certificate in use", "")),)),
     ))
+
+
+def _files(config: Config, section: TLS | Certificate) -> Iterator[tuple[str, str]]:
+    """Where one certificate of ours and its key are."""
+    of = _of(section)
+    secret = section.private_key_passphrase
+    if secret is None:
+        protection = "not encrypted"
+    elif secret.startswith("credential:"):
+        protection = f"may be encrypted, its passphrase is the systemd credential {code(secret.partition(':')[2])}"
+    else:
+        protection = f"may be encrypted, its passphrase is in {_shown(config, secret)}, as protected as the key"
+    yield f"Certificate and chain{of}", f"PEM file {_shown(config, section.certificate)}"
+    yield f"Private key{of}", (f"PEM file {_shown(config, section.private_key)}, {protection}; only its owner may read "
+                               "it: a key that others can read stops the start")
+
+
+def _of(section: TLS | Certificate) -> str:
+    return f" of {code(f'[certificate {section.name}]')}" if isinstance(section, Certificate) else ""
+
+
+def _shown(config: Config, path: object) -> str:
+    """A path, relative to the configuration where it lies beside or below it."""
+    return code(str(path).removeprefix(f"{config.path.absolute().parent}/"))
 
 
 def _certificate(material: KeyMaterial) -> Iterator[tuple[str, str]]:
@@ -237,13 +266,43 @@ def _certificate(material: KeyMaterial) -> Iterator[tuple[str, str]]:
         yield "Purpose", poor("development, not for clinical use")
 
 
-def _revocation(tls: TLS) -> Section:
-    return Section(f"Revocation: [tls {tls.name}]", (
-        f"Revocation is {poor('not checked')}: neither certificate revocation lists nor OCSP are consulted, and no "
-        "OCSP response is stapled to our certificate. A certificate is withdrawn by short lifetimes, or by taking its "
-        f"authority out of {code('trust-roots')}, or, where AE titles are bound to certificates, its rule out of the "
-        f"{code('[peer]')} section, and reloading.",
-    ))
+def _revocation(config: Config, tls: TLS) -> Section:
+    check = checked(tls)
+    lists = ", ".join(_shown(config, path) for path in tls.revocation_lists or ())
+    rows = [("Certificates of peers", {
+        CRLCheck.CHAIN: f"{good('all of the chain')} is looked up in revocation lists (CRL)",
+        CRLCheck.LEAF: f"{fair('only the own certificate')} of a peer is looked up in revocation lists (CRL), no "
+                       "authority's",
+        CRLCheck.WAIVED: f"{poor('not checked')}, a risk that the configuration accepts in words. A certificate is "
+                         f"withdrawn by short lifetimes, or by taking its authority out of {code('trust-roots')}, or, "
+                         f"where AE titles are bound to certificates, its rule out of the {code('[peer]')} section, "
+                         "and reloading",
+        None: "none is asked for, so there is none to check",
+    }[check])]
+    if check in (CRLCheck.CHAIN, CRLCheck.LEAF):
+        rows += [
+            ("Lists", f"{lists}, in PEM or DER; read at the start and on SIGHUP, not fetched by the node"),
+            ("What a list must be", "complete, signed by a known authority with SHA-256 or better, current, and with "
+                                    "an end (nextUpdate); one that is not stops the start"),
+            ("A list that is missing or has gone stale", "peers of its authority are refused, with alert 48 "
+             f"({code('unknown_ca')}) or 45 ({code('certificate_expired')}); a warning comes before, at each start and "
+             "reload"),
+        ]
+    rows += [(f"Our certificate{_of(section)}", _stapled(config, section)) for section in _certificates(tls)]
+    return Section(f"Revocation: [tls {tls.name}]", (facts(rows),))
+
+
+def _stapled(config: Config, section: TLS | Certificate) -> str:
+    """What is stapled to one certificate of ours (RFC 6066 §8)."""
+    if section.ocsp_response is not None:
+        source = f"the file {_shown(config, section.ocsp_response)}, which something else renews"
+    elif section.ocsp_responder is not None:
+        place = section.ocsp_responder
+        source = f"{'the responder that it names' if place == 'certificate' else code(place)}, asked by HTTP"
+    else:
+        return "no OCSP response is stapled"
+    return f"an OCSP response is stapled for clients that ask, from {source}; it is judged before use, and renewed " \
+        "before its end; none is sent if there is none that is good"
 
 
 def _association_level(config: Config) -> Section:
@@ -268,70 +327,6 @@ def _association_level(config: Config) -> Section:
         "those certificates; another certificate that claims it is rejected and logged as a security alert.",
         table("Called AE | Calling AE title | From | Certificate", rows()),
     ))
-
-
-def _met(config: Config, tls: TLS) -> Iterator[str]:
-    """One cell for each of `_REQUIREMENTS`."""
-    policy = tls.policy
-    listeners = [listener for listener in config.listeners if listener.tls == tls]
-    weak = _weak(policy)
-    yield fair("met in part") + ": TLS 1.2 and later, forward secrecy and authenticated encryption only; revocation " \
-        f"(RFC 9325 §7.5) is not checked, {see(f'Revocation: [tls {tls.name}]')}" if claims_b12(tls) \
-        else poor("not met") + ": " + (codes(map(iana_name, weak)) or "the policy is weaker than RFC 9325 recommends")
-    yield good("met") if policy.minimum_version <= TLSVersion.TLS_1_2 \
-        else fair("switched off") + ": this configuration admits TLS 1.3 only"
-    has_13 = policy.maximum_version >= TLSVersion.TLS_1_3
-    yield good("met") if has_13 else fair("switched off") + ": optional"
-    yield "no client in this node"
-    yield good("met") + ": the highest common version is taken" if has_13 else "TLS 1.3 is switched off"
-    yield good("met") + ": TLS from the first byte, no upgrade"
-    yield "no client in this node"
-    yield poor("not met") if any("NULL" in suite for suite in policy.cipher_suites) \
-        else good("met") + ": no such suite is admitted"
-    yield {
-        ClientCertificate.REQUIRED: good("met") + ": a client certificate is required",
-        ClientCertificate.OPTIONAL: fair("met in part") + ": a client may do without",
-        ClientCertificate.NONE: fair("switched off") + ": B.12 permits this; peers are not authenticated",
-    }[policy.client_certificate]
-    yield "no client in this node"
-    yield good("met") + ": no DICOMweb here"
-    yield _on_registered_port(listeners)
-    yield good("met") + f": {see('A-P-ABORT')}, acceptor and requestor alike"
-    yield good("met") + f": {see('Provider reasons')}, class integrity"
-    yield good("met") + f": {see('TCP ports')}, {see(f'Key management: [tls {tls.name}]')}"
-
-
-_REQUIREMENTS = (
-    "Comply with BCP 195: RFC 8996 and RFC 9325",
-    "Support TLS 1.2",
-    "May support TLS 1.3",
-    "A client that supports TLS 1.3 tries to negotiate it",
-    "A server prefers TLS 1.3 if the client offers it",
-    "Strict TLS, not an upgrade inside a plain connection",
-    "A client tries TLS whether or not it is advertised",
-    "Everything is encrypted and integrity protected; nothing NULL",
-    "A server supports mutual authentication, and may be configured not to use it",
-    "A client is encouraged to use mutual authentication",
-    "DICOMweb over TLS has other ports than DIMSE over TLS",
-    f"Port {DICOM_TLS_PORT}, dicom-tls, is recommended",
-    "When an integrity check fails the connection is dropped as TLS says, and both sides issue an A-P-ABORT with an "
-    "implementation-specific provider reason",
-    "The conformance statement documents these reasons",
-    "The conformance statement tells the ports and how keys are managed",
-)
-
-
-def _on_registered_port(listeners: Iterable[Listener]) -> str:
-    others = [listener for listener in listeners if listener.port != DICOM_TLS_PORT or listener.endpoint is not None]
-    if not others:
-        return good("met")
-    return fair("another port") + ": " + codes(others) + "; a recommendation only"
-
-
-def _weak(policy: TLSPolicy) -> list[str]:
-    """Suites that RFC 9325 says should not be used: no forward secrecy, no authenticated encryption, or DHE."""
-    return [suite for suite in policy.cipher_suites
-            if not (match := _SUITE.fullmatch(suite)) or match[1] == "DHE"]
 
 
 def _or(names: Iterable[str]) -> str:

@@ -111,7 +111,8 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
            "Whether a client that does not offer dicom by ALPN is refused; DCMTK before 3.6.8 and many others do not. "
            "One that offers other protocols only is refused anyway (alert 120)."),
     Option("trust-roots", values.PATH, "",
-           "The authorities that peers' certificates come from, as PEM. Needed unless client-certificate is none.",
+           "The authorities that peers' certificates come from, as PEM, with those between where their revocation "
+           "lists are checked. Needed unless client-certificate is none.",
            "pki/ca.pem"),
     Option("client-certificate", values.CLIENT_CERTIFICATE, "required",
            "Whether a peer must show a certificate, may, or is not asked for one. One that is shown is verified."),

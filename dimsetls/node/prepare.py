@@ -229,6 +229,7 @@ def summary(prepared: Prepared) -> Iterator[str]:
         yield f"storage {storage.name}: {storage.directory / storage.layout.template}"
     if unused := list(_unused(config)):
         yield f"not used by any listener: {', '.join(unused)}"
+    yield from (f"warning: {warning}" for warning in prepared.warnings)
 
 
 def _unused(config: Config) -> Iterator[str]:

@@ -106,6 +106,11 @@ class Probe:
         self._called, self._calling, self._timeout = called, calling, timeout
         self._key_material, self._trust_roots = key_material, trust_roots
         self._server_name = None if is_address(host) else host
+        # Everything that OpenSSL has and that comes with a certificate.
+        self._offer = Offer(
+            suites="ALL:!aNULL:eNULL:!PSK:!SRP", groups=(*BCP195_RFC9325.groups, "P-521"),
+            server_name=self._server_name, key_material=key_material,
+        )  # fmt: skip
         self._addresses: list[Address] = []
         self._seen = Observations(
             host, port, datetime.now(UTC), Language.NOTHING, 0, has_certificate=key_material is not None
@@ -118,7 +123,8 @@ class Probe:
             self._note(trouble=f"{self._seen.host} has no address ({error})")
             return self._seen
         self._addresses = [(family, where) for family, _, _, _, where in found]
-        stranger = self._session(self._offer(None), self._request(SOP_CLASSES, echo=self._key_material is None))
+        as_stranger = replace(self._offer, key_material=None)
+        stranger = self._session(as_stranger, self._request(SOP_CLASSES, echo=self._key_material is None))
         self._note(stranger=stranger, language=_language(stranger.first_bytes))
         if stranger.reaction.ending is Ending.UNREACHABLE:
             self._note(trouble=stranger.words)
@@ -132,15 +138,14 @@ class Probe:
 
     def _tls(self, stranger: SessionSeen) -> None:
         if self._key_material is not None:
-            self._note(client=self._session(self._offer(), self._request(SOP_CLASSES, echo=True)))
-        profile = replace(
-            self._offer(), suites=":".join(BCP195_RFC9325.cipher_suites), maximum_version=hello.TLS_1_2
-        )
+            self._note(client=self._session(self._offer, self._request(SOP_CLASSES, echo=True)))
+        suites = ":".join(BCP195_RFC9325.cipher_suites)
+        profile = replace(self._offer, suites=suites, maximum_version=hello.TLS_1_2)
         tls12 = self._session(profile, renegotiate=True)
         self._note(tls12=tls12)
         if stranger.certificate_requested and not stranger.admitted:
             made_up = DevelopmentAuthority("dimsetls probe: trusted by nobody").issue_client().material
-            self._note(impostor=self._session(self._offer(made_up), self._request()))
+            self._note(impostor=self._session(replace(self._offer, key_material=made_up), self._request()))
         self._note(old_versions={hello.TLS_1_1: self._hello(OLD, version=hello.TLS_1_1)})
         if tls12.reaction.alert != _PROTOCOL_VERSION or tls12.flight is not None:
             self._note(forbidden=(self._hello(FORBIDDEN),), discouraged=(self._hello(DISCOURAGED),))
@@ -158,16 +163,16 @@ class Probe:
     def _titles(self) -> None:
         """Whether AE titles and a user identity make a difference; then the damaged record."""
         request = replace(self._request(), calling=STRANGER, identity=True, damage=True)
-        unknown_caller = self._session(self._offer(), request)
+        unknown_caller = self._session(self._offer, request)
         self._note(unknown_caller=unknown_caller)
-        self._note(nobody=self._session(self._offer(), replace(self._request(), called=NOBODY)))
+        self._note(nobody=self._session(self._offer, replace(self._request(), called=NOBODY)))
         association = unknown_caller.association
         if association is None or association.answer is not Answer.ACCEPTED:
-            self._note(identity=self._session(self._offer(), replace(request, calling=self._calling)))
+            self._note(identity=self._session(self._offer, replace(request, calling=self._calling)))
 
     def _names(self) -> None:
         """Server name and ALPN: both wrong at once, and if that is refused, the one that was not to blame alone."""
-        wrong = replace(self._offer(), server_name=NO_NAME, alpn=OTHER_PROTOCOLS)
+        wrong = replace(self._offer, server_name=NO_NAME, alpn=OTHER_PROTOCOLS)
         seen = self._session(wrong)
         self._note(other_name=seen, other_protocols=seen)
         if seen.flight is not None or not self._may_connect:
@@ -175,7 +180,7 @@ class Probe:
         if seen.reaction.alert == _UNRECOGNIZED_NAME:
             self._note(other_protocols=self._session(replace(wrong, server_name=self._server_name)))
         else:
-            self._note(other_name=self._session(replace(wrong, alpn=self._offer().alpn)))
+            self._note(other_name=self._session(replace(wrong, alpn=self._offer.alpn)))
 
     def _follow_up(self) -> None:
         """Ask again without what was taken, as long as something is and there are connections left."""
@@ -265,15 +270,6 @@ class Probe:
     @property
     def _may_connect(self) -> bool:
         return self._seen.connections < MOST_CONNECTIONS
-
-    def _offer(self, *key_material: KeyMaterial | None) -> Offer:
-        """Everything, with our certificate or the one given."""
-        return Offer(
-            suites="ALL:!aNULL:eNULL:!PSK:!SRP",
-            groups=(*BCP195_RFC9325.groups, "P-521"),
-            server_name=self._server_name,
-            key_material=key_material[0] if key_material else self._key_material,
-        )
 
     def _request(self, sop_classes: tuple[str, ...] = SOP_CLASSES[:1], *, echo: bool = False) -> Request:
         return Request(self._called, self._calling, sop_classes, echo=echo)

@@ -16,8 +16,8 @@ def add_probe(commands: Any) -> None:
     probe = commands.add_parser(
         "probe", help="examine a peer, and judge it by PS3.15 B.12",
         description="Examine a peer as a stranger and, with --cert, as a client: its TLS, its certificate, its "
-                    f"associations. Opens at most {MOST_CONNECTIONS} connections, one after the other; one carries a damaged "
-                    "record, which the peer may log as an attack. Exit status: 0 conformant, 1 not conformant, "
+                    f"associations. Opens at most {MOST_CONNECTIONS} connections, one after the other; one carries a "
+                    "damaged record, which the peer may log as an attack. Exit status: 0 conformant, 1 not conformant, "
                     "2 wrong usage, 3 unreachable or no DICOM.",
         epilog="Example: dimsetls probe pacs.example:2762 --ae PACS --cert me.pem --key me.key --ca hospital-ca.pem",
     )

@@ -161,6 +161,9 @@ class NodeService(MultiService):
             for service in added:
                 service.retire()
             raise
+        for stapling in prepared.staplings:
+            for former in self._prepared.staplings:
+                stapling.take_over(former)  # or nothing would be stapled until the first answer of the responder
         for place, service in present.items():
             if place in wanted:
                 service.configure(wanted[place], self._entities(wanted[place], prepared), prepared)
@@ -194,6 +197,8 @@ class NodeService(MultiService):
         if running := sum(listener.factory.count.total for listener in listeners):
             log.info("stopping; {running} associations have {timeout:g} s to finish", running=running, timeout=timeout)
         await DeferredList([listener.drain(timeout) for listener in listeners])
+        for stapling in self._prepared.staplings:
+            stapling.stop()
         await super().stopService()
         for store in self._stores.values():
             store.close()

@@ -74,6 +74,8 @@ class Evidence:
 
     is_server: bool
     first_bytes: bytes = b""
+    octets: int = field(default=0, kw_only=True)
+    """Bytes that came from the network; counted for each read of the socket, not for each record."""
     handshake_started: bool = False
     handshake_completed: bool = False
     renegotiations: int = 0
@@ -109,9 +111,17 @@ class ObservedConnection(SSL.Connection):
 
     def bio_write(self, buf: Any) -> int:
         evidence = self.evidence
+        evidence.octets += len(buf)
         if len(evidence.first_bytes) < KEPT_BYTES:
             evidence.first_bytes = (evidence.first_bytes + bytes(buf[:KEPT_BYTES]))[:KEPT_BYTES]
         return super().bio_write(buf)
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except SSL.ZeroReturnError:
+            # close_notify in the middle of it: pyOpenSSL gives no error queue, in which Twisted looks for a cause.
+            raise SSL.ZeroReturnError([("dimsetls", "", "closed in the handshake")]) from None
 
 
 class RefusedAfterHandshake(SSL.Error):

@@ -155,6 +155,14 @@ class Stapling:
         self._until = judge(response, self._certificate, self._issuer, self._now())
         self._response = response
 
+    def take_over(self, previous: Stapling) -> None:
+        """Begin with what served the same certificate before, so that a reload leaves no gap until the first fetch."""
+        if previous._certificate == self._certificate and not self.current() and (response := previous.current()):
+            try:
+                self.accept(response)
+            except StatusRefused:
+                pass  # it was of another issuer, or ends just now: the first fetch will say what is wrong
+
     def start(self, clock: IReactorTime, agent: IAgent) -> None:
         """Fetch a response now, and again before each goes stale."""
         self._stopped = False

@@ -19,7 +19,7 @@ from dimsetls.node.cli import main
 from dimsetls.node.config import load
 from dimsetls.node.conformance import contexts, reached, services_of, statement
 from dimsetls.node.conformance_answers import ABORTS, CRITERIA, RESERVED, STATUSES
-from dimsetls.node.conformance_security import iana_name
+from dimsetls.node.conformance_requirements import iana_name
 from dimsetls.node.conformance_text import (
     Bullets,
     Document,
@@ -36,9 +36,10 @@ from dimsetls.node.prepare import prepare
 from dimsetls.node.service import NodeService
 from dimsetls.tls.conditions import CONDITIONS, FaultClass
 from dimsetls.tls.policy import PROFILES
+from dimsetls.tls.revocation import CRLCheck
 
 PACKAGE = Path(dimsetls.__file__).parent
-STATEMENT = {"conformance.py", "conformance_answers.py", "conformance_security.py"}
+STATEMENT = {"conformance.py", "conformance_answers.py", "conformance_requirements.py", "conformance_security.py"}
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
@@ -265,6 +266,69 @@ def test_the_statement_follows_the_option(
         if words is not None:
             assert words in text
             assert words not in other
+
+
+KEYS, WIRE, SHOWN = "Key management: [tls secure]", "Negotiation: [tls secure]", "Mutual authentication: [tls secure]"
+REVOKED, B12 = "Revocation: [tls secure]", "Requirements of PS3.15 B.12"
+OUTWARD = "External network requirements"
+OTHER = "[certificate other]\ncertificate = pki/other.pem\nprivate-key = pki/other.key\n"
+
+
+@pytest.mark.parametrize(("title", "options", "gone", "there"), [
+    (WIRE, "minimum-version = 1.3", "Cipher suites of TLS 1.2", "| Versions | TLS 1.3;"),
+    (WIRE, "maximum-version = 1.2", "Cipher suites of TLS 1.3", "| Narrowed by | `maximum-version`"),
+    (B12, "minimum-version = 1.3", None, "this configuration admits TLS 1.3 only"),
+    (B12, "maximum-version = 1.2", "the highest common version is taken", "TLS 1.3 is switched off"),
+    (WIRE, "cipher-suites = ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA", "`cipher-suites`"),
+    (WIRE, "tls13-cipher-suites = TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "`tls13-cipher-suites`"),
+    (WIRE, "groups = P-256", "X25519", "| Narrowed by | `groups` |"),
+    (WIRE, "require-alpn = yes", "that offers none is accepted", "that offers none is refused as well"),
+    (WIRE, "strict-server-names = yes", "in none gets that of", "in none is refused with alert 112"),
+    (WIRE, "named-certificates = other", "there is one certificate", "`[tls secure]` or `[certificate other]`"),
+    (KEYS, "named-certificates = other", None, "| Private key of `[certificate other]` | PEM file `pki/other.key`"),
+    (REVOKED, "named-certificates = other", None, "| Our certificate of `[certificate other]` | no OCSP"),
+    (KEYS, "private-key-passphrase = pki/server.pass", "not encrypted", "its passphrase is in `pki/server.pass`"),
+    (KEYS, "private-key-passphrase = credential:key", "not encrypted", "the systemd credential `key`"),
+    (REVOKED, "ocsp-response = pki/server.ocsp", "no OCSP response", "from the file `pki/server.ocsp`"),
+    (REVOKED, "ocsp-responder = certificate", "no OCSP response", "the responder that it names, asked by HTTP"),
+    (REVOKED, "ocsp-responder = http://ocsp.example", "no OCSP response", "`http://ocsp.example`, asked by HTTP"),
+    (OUTWARD, "ocsp-responder = http://ocsp.example", "opens no connection", "OCSP responders, by HTTP"),
+    (OUTWARD, "ocsp-responder = certificate", "opens no connection", "the one that the certificate names"),
+    ("Network interfaces", "ocsp-responder = http://ocsp.example", "Nothing is resolved", "name of an OCSP responder"),
+    (REVOKED, "revocation-check = chain\nrevocation-lists = ca.crl, sub.crl", "not checked", "`ca.crl`, `sub.crl`"),
+    (REVOKED, "revocation-check = leaf\nrevocation-lists = pki/ca.crl", "not checked", "only the own certificate"),
+    (SHOWN, "revocation-check = chain\nrevocation-lists = pki/ca.crl", None, "nor any authority in its chain"),
+    (SHOWN, "revocation-check = leaf\nrevocation-lists = pki/ca.crl", None, "It is not revoked"),
+    (B12, "revocation-check = chain\nrevocation-lists = pki/ca.crl", "**met in part**", "the whole chain of a peer"),
+    (B12, "revocation-check = leaf\nrevocation-lists = pki/ca.crl", "is not checked", "only its own certificate"),
+    (B12, "client-certificate = none", "is not checked", "so none is looked up"),
+    (REVOKED, "client-certificate = none", "not checked", "there is none to check"),
+])  # fmt: skip
+def test_the_statement_follows_the_option_of_tls(
+    node: Path, title: str, options: str, gone: str | None, there: str
+) -> None:
+    def said() -> str:
+        return section(markdown(statement(load(node))), title)
+
+    before = said()
+    waived = f"revocation-check = {CRLCheck.WAIVED.value}\n"
+    if "revocation-check" in options:
+        edit(node, (waived, ""))
+    edit(node, ("[tls secure]\n", f"[tls secure]\n{options}\n"), more=f"\n{OTHER}")
+    after = said()
+    assert there in after
+    assert there not in before
+    if gone is not None:
+        assert gone in before
+        assert gone not in after
+
+
+def test_a_legacy_profile_is_not_b12_unless_it_is_narrowed_to_that(node: Path) -> None:
+    edit(node, ("#profile = bcp195-rfc9325", "profile = legacy-bcp195-nd"),
+         ("#legacy-profile = refuse", "legacy-profile = i understand the risk"))
+    assert "**not met**: `TLS_DHE_RSA_WITH_AES_256_GCM_SHA384`" in section(stated(node), B12)
+    edit(node, ("[tls secure]\n", "[tls secure]\nminimum-version = 1.3\n"))
+    assert "not met" not in section(stated(node), B12)
 
 
 @pytest.mark.parametrize(("profile", "there", "gone"), [

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dimsetls.tls.authority import DEVELOPMENT_ORGANISATION, DevelopmentAuthority, is_development_certificate
@@ -115,3 +116,35 @@ def test_its_certificate_makes_a_file_of_trust_roots(tmp_path):
 def test_no_repr_shows_a_key(authority):
     issued = authority.issue_server()
     assert "PrivateKey" not in repr(issued) + repr(issued.material)
+
+
+def test_an_intermediate_authority_and_what_it_issues():
+    root = DevelopmentAuthority("root", path_length=1)
+    issuing = DevelopmentAuthority("issuing", issuer=root)
+    issuing.own.certificate.verify_directly_issued_by(root.own.certificate)
+    issued = issuing.issue_server()
+    issued.certificate.verify_directly_issued_by(issuing.own.certificate)
+    assert issued.material.chain == (issued.certificate, issuing.own.certificate)
+    assert issuing.trust_roots == root.trust_roots == TrustRoots((root.own.certificate,))
+    assert x509.load_pem_x509_certificates(issued.certificate_pem) == [*issued.material.chain]
+
+
+def test_it_lists_what_it_revoked_and_signs_the_list(authority):
+    good, bad = authority.issue_client().certificate, authority.issue_client()
+    authority.revoke(bad)
+    crl = authority.crl()
+    assert crl.is_signature_valid(authority.own.certificate.public_key())
+    assert crl.get_revoked_certificate_by_serial_number(bad.certificate.serial_number) is not None
+    assert crl.get_revoked_certificate_by_serial_number(good.serial_number) is None
+    assert crl.last_update_utc < datetime.now(UTC) < crl.next_update_utc
+
+
+def test_it_answers_for_what_it_issued(authority):
+    good, bad = authority.issue_client(), authority.issue_client()
+    authority.revoke(bad)
+    for issued, status in ((good, ocsp.OCSPCertStatus.GOOD), (bad, ocsp.OCSPCertStatus.REVOKED)):
+        answer = ocsp.load_der_ocsp_response(authority.ocsp_response(issued))
+        assert (answer.serial_number, answer.certificate_status) == (issued.certificate.serial_number, status)
+    assert set(extension(authority.issue_responder().certificate, x509.ExtendedKeyUsage).value) == {
+        ExtendedKeyUsageOID.OCSP_SIGNING
+    }

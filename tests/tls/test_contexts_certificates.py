@@ -19,7 +19,7 @@ from dimsetls.errors import ConfigurationError
 from dimsetls.tls.authority import DevelopmentAuthority, DevelopmentCertificate
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.evidence import ObservedConnection, record_event
-from dimsetls.tls.policy import BCP195_RFC9325, TLSVersion
+from dimsetls.tls.policy import BCP195_RFC9325
 
 SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
 ENCIPHERS = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
@@ -47,7 +47,7 @@ def issue(
     )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(issuer_key, SHA256())
+    return builder.sign(issuer_key, None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else SHA256())
 
 
 def under(root: DevelopmentAuthority, middle_key: Any, *extensions: x509.ExtensionType) -> DevelopmentCertificate:
@@ -115,9 +115,14 @@ def against_client(link: Any, root: DevelopmentAuthority, policy: Any) -> Callab
 
 
 @pytest.fixture(params=["server", "client"])
-def against(request: pytest.FixtureRequest) -> Any:
-    """A peer of either kind."""
-    return request.getfixturevalue(f"against_{request.param}")
+def kind(request: pytest.FixtureRequest) -> str:
+    """What the peer is."""
+    return str(request.param)
+
+
+@pytest.fixture
+def against(kind: str, against_server: Any, against_client: Any) -> Any:
+    return {"server": against_server, "client": against_client}[kind]
 
 
 @pytest.mark.parametrize("key", [
@@ -154,25 +159,22 @@ def test_a_small_key_of_the_peer_itself_is_refused(against, root):
     assert (ours.fault.name, ours.fault.alert, theirs.fault.alert) == ("certificate-key-too-small", 42, 42)
 
 
-@pytest.mark.parametrize("kind", ["server", "client"])
-@pytest.mark.parametrize("usage", [[SIGNS, CLIENTS], [SIGNS, SERVERS], [ENCIPHERS, BOTH]],
-                         ids=["for clients", "for servers", "for encryption"])
-def test_a_certificate_must_be_meant_for_its_use(request, root, usage, kind):
-    against = request.getfixturevalue(f"against_{kind}")
-    ours, theirs = against(directly(root, ec.generate_private_key(ec.SECP256R1()), *usage))
-    if usage[1] is {"server": SERVERS, "client": CLIENTS}[kind]:
+@pytest.mark.parametrize("usage", [CLIENTS, SERVERS], ids=["for clients", "for servers"])
+def test_a_certificate_must_be_meant_for_its_use(against, root, usage, kind):
+    ours, theirs = against(directly(root, ec.generate_private_key(ec.SECP256R1()), SIGNS, usage))
+    if usage is {"server": SERVERS, "client": CLIENTS}[kind]:
         assert ours.session is not None
     else:
         assert (ours.fault.name, ours.fault.alert, theirs.fault.alert) == ("unsupported-certificate", 43, 43)
 
 
-def test_a_key_that_may_not_sign_is_refused_in_our_own_words(against_client, root):
-    """OpenSSL takes it as a server's, for the RSA key exchange of old."""
-    ours, _ = against_client(directly(root, rsa.generate_private_key(65537, 2048), ENCIPHERS, BOTH))
-    assert ours.fault.name == "unsupported-certificate"
+def test_a_client_key_for_encryption_only_is_refused(against_client, root):
+    ours, theirs = against_client(directly(root, rsa.generate_private_key(65537, 2048), ENCIPHERS, BOTH))
+    assert (ours.fault.name, ours.fault.alert, theirs.fault.alert) == ("unsupported-certificate", 43, 43)
 
 
-def test_an_rsa_server_key_for_encryption_only_is_refused(against_server, root):
+def test_an_rsa_server_key_for_encryption_only_is_refused_in_our_own_words(against_server, root):
+    """OpenSSL lets it pass, for the RSA key exchange of old."""
     ours, theirs = against_server(directly(root, rsa.generate_private_key(65537, 2048), ENCIPHERS, BOTH))
     assert (ours.fault.name, theirs.fault.alert) == ("unsupported-certificate", 43)
     assert "has a key usage without digitalSignature; expected it, as the key signs the handshake" in ours.fault.detail
@@ -186,16 +188,15 @@ def test_a_wrong_name_is_told_with_the_alert_for_bad_certificates(against_server
 
 
 @pytest.mark.parametrize(("make", "issued_with", "role", "found", "expected"), [
-    (ServerConnectionCreator, CLIENTS, "server", "clientAuth", "serverAuth"),
-    (ClientConnectionCreator, SERVERS, "client", "serverAuth", "clientAuth"),
+    (lambda roots, own: ServerConnectionCreator(BCP195_RFC9325, own, roots), CLIENTS,
+     "server", "clientAuth", "serverAuth"),
+    (lambda roots, own: ClientConnectionCreator(BCP195_RFC9325, roots, own, server_name="localhost"), SERVERS,
+     "client", "serverAuth", "clientAuth"),
 ])
 def test_our_own_certificate_must_be_meant_for_its_use(root, make, issued_with, role, found, expected):
     material = directly(root, ec.generate_private_key(ec.SECP256R1()), issued_with).material
     with pytest.raises(ConfigurationError) as caught:
-        if make is ServerConnectionCreator:
-            ServerConnectionCreator(BCP195_RFC9325, material, root.trust_roots)
-        else:
-            ClientConnectionCreator(BCP195_RFC9325, root.trust_roots, material, server_name="localhost")
+        make(root.trust_roots, material)
     assert caught.value.problems == (
         f'certificate "CN=leaf" cannot serve a TLS {role}: it has the extended key usage {found}; expected {expected}',
     )
@@ -205,5 +206,5 @@ def test_one_refusal_does_not_touch_the_next_connection(link_between, root, poli
     ours = ClientConnectionCreator(policy, root.trust_roots, server_name="localhost")
     bad = link_between(CarelessServer(under(root, ec.generate_private_key(ec.SECP224R1()), SIGNS, BOTH)), ours).pump()
     good = link_between(CarelessServer(root.issue_server()), ours).pump()
-    assert (bad.client_user.session is None, good.client_user.session is not None) == (True, True)
-    assert policy.maximum_version in TLSVersion
+    assert bad.client_user.session is None
+    assert good.client_user.session is not None

@@ -11,7 +11,6 @@ from OpenSSL import SSL
 from dimsetls.errors import ConfigurationError
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.policy import BCP195_RFC9325
-from dimsetls.tls.session import PeerCertificate
 
 DEFAULT, PACS, WILD = ["default.example", "192.0.2.1"], ["PACS.hospital.example"], ["*.hospital.example"]
 
@@ -137,8 +136,3 @@ def test_required_alpn_that_is_absent_ends_the_connection_before_the_association
     assert wire.server_end.disconnecting
     # TLS 1.2 tells the client of its success first; either way it sees a connection cut without a word.
     assert wire.client_user.fault.name in ("truncated", "closed-unreleased", "closed-in-handshake")
-
-
-def test_the_client_s_certificate_is_as_the_default_has_it(ask):
-    wire = ask("pacs.hospital.example")
-    assert isinstance(wire.server_user.session.peer, PeerCertificate)

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from dimsetls.errors import ConfigurationError
+from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.tls.material import KeyMaterial, TrustRoots
+from dimsetls.tls.passphrase import Passphrase
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
@@ -229,3 +231,99 @@ def test_no_message_and_no_repr_shows_a_key(pki, authority):
     certificate, key = pki(issued, key=issued.private_key_pem[:60] + b"damaged" + issued.private_key_pem[60:])
     assert body[:20] not in "\n".join(problems(KeyMaterial.load, certificate, key))
     assert "PrivateKey" not in repr(KeyMaterial.load(*pki(issued)))
+
+
+def encrypted(issued: Any, passphrase: bytes = b"open sesame") -> bytes:
+    return issued.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+
+
+def test_an_encrypted_key_is_opened_with_its_passphrase(pki, authority):
+    issued = authority.issue_server()
+    material = KeyMaterial.load(*pki(issued, key=encrypted(issued)), lambda: b"open sesame")
+    assert material.private_key.private_numbers() == issued.private_key.private_numbers()
+
+
+def test_a_wrong_passphrase_is_one_sentence_without_it(pki, authority):
+    issued = authority.issue_server()
+    certificate, key = pki(issued, key=encrypted(issued))
+    with pytest.raises(ConfigurationError) as caught:
+        KeyMaterial.load(certificate, key, lambda: b"close sesame")
+    assert caught.value.problems == (
+        f"key file {key}: the passphrase does not open the key; expected the one it was encrypted with",
+    )
+
+
+def test_a_passphrase_that_cannot_be_read_is_a_problem_of_the_key_file(pki, authority, tmp_path):
+    issued = authority.issue_server()
+    certificate, key = pki(issued, key=encrypted(issued))
+    with pytest.raises(ConfigurationError) as caught:
+        KeyMaterial.load(certificate, key, Passphrase(tmp_path / "no"))
+    [sentence] = caught.value.problems
+    assert sentence.startswith(f"key file {key}: passphrase file {tmp_path / 'no'} cannot be read: ")
+
+
+def test_a_key_that_is_not_encrypted_needs_no_passphrase(pki):
+    def never() -> bytes:
+        raise AssertionError("asked for a passphrase that nothing needs")
+
+    assert KeyMaterial.load(*pki(), never).certificate is not None
+
+
+def test_a_stray_certificate_in_the_chain_is_named(pki, authority, stranger):
+    issued = authority.issue_server("CT")
+    certificate, key = pki(issued, certificate=issued.certificate_pem + stranger.own.certificate_pem)
+    [sentence] = problems(KeyMaterial.load, certificate, key)
+    assert sentence.startswith(f"certificate 2 in {certificate} is ")
+    assert "which did not issue the one before it" in sentence
+    assert sentence.endswith(
+        f'; expected its issuer, "{authority.own.certificate.subject.rfc4514_string()}", or nothing more'
+    )
+
+
+def test_a_gap_in_the_chain_is_named_where_it_is(pki):
+    root = DevelopmentAuthority("root", path_length=1)
+    middle = DevelopmentAuthority("middle", issuer=root)
+    issued = middle.issue_server()
+    whole = issued.certificate_pem + root.own.certificate_pem
+    assert len(KeyMaterial.load(*pki(issued, certificate=whole)).chain) == 3
+    leaf = issued.certificate.public_bytes(Encoding.PEM)
+    [sentence] = problems(KeyMaterial.load, *pki(issued, certificate=leaf + root.own.certificate_pem))
+    assert "certificate 2 in " in sentence
+    assert "CN=middle" in sentence
+
+
+def test_a_certificate_for_neither_end_of_tls_is_refused(pki, authority):
+    certificate, key = pki(authority.issue_responder("responder"))
+    [sentence] = problems(KeyMaterial.load, certificate, key)
+    assert sentence.endswith("has the extended key usage OCSPSigning; expected clientAuth or serverAuth")
+
+
+@pytest.mark.parametrize(("left", "words"), [
+    (timedelta(days=29, hours=1), "in 29 days: renew it"),
+    (timedelta(days=1, hours=1), "in 1 day: renew it"),
+    (timedelta(hours=5), "within a day: renew it"),
+    (timedelta(hours=-1), ": remove it, or renew it"),
+])
+def test_a_certificate_that_ends_soon_is_a_warning(authority, left, words):
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    issued = authority.issue_server("CT", not_after=now + left)
+    for warnings, what in ((issued.material.warnings(now), "certificate"),
+                           (TrustRoots((issued.certificate,)).warnings(now), "trust root")):
+        [sentence] = warnings
+        assert sentence.startswith(f'{what} "CN=CT,')
+        assert f"{now + left:%Y-%m-%d %H:%M} UTC" in sentence
+        assert sentence.endswith(words)
+
+
+def test_a_certificate_with_more_than_thirty_days_left_is_none(authority):
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    issued = authority.issue_server(not_after=now + timedelta(days=30, seconds=1))
+    assert issued.material.warnings(now) == TrustRoots((issued.certificate,)).warnings(now) == ()
+
+
+def test_every_certificate_of_a_chain_is_looked_at(authority):
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    good = authority.issue_server("good", not_after=now + timedelta(days=99))
+    ending = authority.issue_server("ending", not_after=now + timedelta(days=9))
+    material = KeyMaterial((good.certificate, ending.certificate), good.private_key)
+    assert ["CN=ending" in sentence for sentence in material.warnings(now)] == [True]

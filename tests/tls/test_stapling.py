@@ -220,6 +220,18 @@ def test_stopped_before_it_started():
     World().stapling.stop()
 
 
+def test_after_a_reload_the_response_goes_on_serving_until_the_first_fetch(world):
+    def successor(server: Any, authority: DevelopmentAuthority) -> Stapling:
+        made = Stapling.from_responder(server.material, authority.trust_roots, URL)
+        made.take_over(world.stapling)
+        return made
+
+    assert successor(world.server, world.authority).current() == b""
+    world.start()
+    assert successor(world.server, world.authority).current() == world.stapling.current() != b""
+    assert successor(world.authority.issue_server(), world.authority).current() == b""
+
+
 # Files ---------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,117 @@
+"""testssl.sh and sslyze against our service: what they call weak is an error, unless scanner-findings.ini says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..node.toys import Keys
+from .running import Node, Service
+
+pytestmark = pytest.mark.peers
+
+PATIENCE = 300
+"""Seconds for one scan; on a machine with little else to do testssl.sh takes half a minute, sslyze two seconds."""
+
+HARMLESS = {"OK", "INFO", "DEBUG"}
+"""testssl.sh's severities that are none. WARN is among the others: there a check could not be made."""
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service to scan, the kind of its key, and the keys of a client that it lets in."""
+
+    service: Service
+    key: str
+    pki: Path
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.service.port()}"
+
+
+@pytest.fixture(scope="module", params=[
+    ("ECDSA", "required"),  # the default
+    ("RSA", "optional"),  # so that a scanner without a certificate sees what is behind the handshake
+], ids=lambda param: "-".join(param))  # fmt: skip
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pki: Path) -> Iterator[Target]:
+    key, client_certificate = request.param
+    directory = tmp_path_factory.mktemp(key)
+    if key == "RSA":
+        (directory / "pki").mkdir()
+        pki = Keys(directory / "pki").directory
+    node = Node(directory, pki)
+    node.set("tls secure", client_certificate=client_certificate)
+    with node.running() as service:
+        yield Target(service, key, pki)
+
+
+def accepted(scanner: str, key: str) -> dict[str, str]:
+    """Finding to reason, from the one file that has them."""
+    listed = ConfigParser(interpolation=None)
+    listed.optionxform = str  # type: ignore[method-assign,assignment]
+    listed.read_string((HERE / "scanner-findings.ini").read_text("utf-8"))
+    sections = [section for section in (scanner, f"{scanner}, {key}") if listed.has_section(section)]
+    return {finding: reason for section in sections for finding, reason in listed.items(section)}
+
+
+def compare(found: dict[str, str], scanner: str, key: str) -> None:
+    """What was found is what is accepted, no more and no less."""
+    reasons = accepted(scanner, key)
+    assert all(reasons.values())
+    assert {finding: found[finding] for finding in found.keys() - reasons.keys()} == {}
+    assert reasons.keys() - found.keys() == set(), "accepted, but found no more: take it off scanner-findings.ini"
+
+
+def run(command: list[object], **environment: str) -> str:
+    ran = subprocess.run(
+        [*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", timeout=PATIENCE, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+    return ran.stdout
+
+
+def test_testssl(target: Target, tmp_path: Path) -> None:
+    testssl = shutil.which("testssl") or shutil.which("testssl.sh")
+    assert testssl is not None, "testssl.sh is not on the PATH: make debian, or install the package testssl.sh"
+    report = tmp_path / "report.json"
+    sections = "--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--vulnerable"
+    output = run([
+        testssl, *sections, "--fast", "--ip", "127.0.0.1", "--nodns", "none", "--add-ca", target.pki / "ca.pem",
+        "--connect-timeout", 5, "--openssl-timeout", 5, "--warnings", "off", "--quiet", "--color", 0,
+        "--jsonfile", report, target.address,
+    ])  # fmt: skip
+    assert report.exists(), output
+    rows = json.loads(report.read_text())
+    severities = {row["id"]: row["severity"] for row in rows}
+    # It has looked at each of these, and not given up on the way.
+    for check in "TLS1", "TLS1_2", "TLS1_3", "FS", "cipher_order", "cert_keySize", "secure_renego", "LUCKY13":
+        assert check in severities, output
+    found = {row["id"]: f"{row['severity']}: {row['finding']}" for row in rows if row["severity"] not in HARMLESS}
+    compare(found, "testssl.sh", target.key)
+
+
+@pytest.mark.parametrize("configuration", ["modern", "intermediate"])
+def test_sslyze(target: Target, tmp_path: Path, configuration: str) -> None:
+    """Mozilla's configurations are what it measures against; TLS of its own it has in OpenSSL's oldest versions."""
+    sslyze = shutil.which("sslyze", path=HERE.parents[1] / ".venv-scan" / "bin") or shutil.which("sslyze")
+    assert sslyze is not None, "sslyze is in neither .venv-scan nor the PATH: make scanners, or install it with pipx"
+    output = run([
+        sslyze, "--mozilla_config", configuration, "--certinfo_ca_file", target.pki / "ca.pem",
+        "--cert", target.pki / "client.pem", "--key", target.pki / "client.key", target.address,
+    ])  # fmt: skip
+    _, _, verdict = output.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
+    assert re.search(r"localhost:\d+: (OK|FAILED) - ", verdict), output  # ERROR: it could not see everything
+    found = dict(re.findall(r"^ +\* (\w+): (.+)$", verdict, re.MULTILINE))
+    compare(found, f"sslyze {configuration}", target.key)
