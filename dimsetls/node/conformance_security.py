@@ -44,8 +44,8 @@ def security(
         f"{protected} is protected by TLS from its first byte. There is no upgrade from plain DICOM; a peer of a TLS "
         "port that speaks anything else is disconnected, and the log names what it spoke.",
         Section("External network requirements", (
-            f"Peers must reach the ports of {see('TCP ports')}. {_outward(config)} Certificates are judged by the clock "
-            "of the operating system, which must be kept right by other means; no directory is asked.",
+            f"Peers must reach the ports of {see('TCP ports')}. {_outward(config)} Certificates are judged by the "
+            "clock of the operating system, which must be kept right by other means; no directory is asked.",
         )),
         _ports(config),
         *(_secure_transport(config, tls, key_material.get(tls.name), connections.get(tls.name)) for tls in used),

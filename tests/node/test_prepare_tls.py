@@ -342,8 +342,8 @@ def test_a_response_that_a_client_would_refuse(site, content):
         put(site, "server.ocsp", content)
     site.set("tls secure", ocsp_response="server.ocsp")
     (found,) = problems(site)
-    start = f"ocsp-response | [tls secure] ocsp-response: OCSP response file {site.directory}/server.ocsp cannot be used"
-    assert found.startswith(start)
+    file = f"OCSP response file {site.directory}/server.ocsp"
+    assert found.startswith(f"ocsp-response | [tls secure] ocsp-response: {file} cannot be used: ")
 
 
 def test_a_responder_that_the_certificate_does_not_name(site):

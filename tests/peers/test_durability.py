@@ -8,6 +8,7 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -97,8 +98,8 @@ def small_disk(size: int) -> tuple[str, ...]:
     script = 'mount -t tmpfs -o size="$0" none store && exec "$@"'
     prefix = ["unshare", "--mount", "sh", "-c", script, str(size)]
     for unshare in prefix, [prefix[0], "--user", "--map-root-user", *prefix[1:]]:
-        made = subprocess.run([*unshare, "true"], cwd="/tmp", capture_output=True, check=False, text=True)
-        if "store" in made.stderr:  # it may mount, and there is no /tmp/store
+        made = subprocess.run([*unshare, "true"], cwd=gettempdir(), capture_output=True, check=False, text=True)
+        if "store" in made.stderr:  # it may mount, and there is no such place here
             return tuple(unshare)
     pytest.fail("a full disk needs a file system of its own: run as root, or allow user namespaces")
 

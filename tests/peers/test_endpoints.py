@@ -131,6 +131,7 @@ def test_ipv6(node: Node, pki: Path) -> None:
         service.expect(rf" listens on \[::1\]:{service.port()} as DIMSETLS\b")
         echo_and_store(("::1", service.port()), pki)
         service.expect(r"\breleased SENDER at \[::1\]:\d+ to DIMSETLS")
+        assert not service.lines("in another terminal: echoscu")  # which knows no IPv6
 
 
 def test_every_address_takes_ipv4_as_well(node: Node, pki: Path) -> None:

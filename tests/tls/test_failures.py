@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def client(provoke: Callable[[deeds.Bench], Any], *versions: TLSVersion, is_poss
     return Case("client", provoke, versions or (V12, V13), is_possible)
 
 
-LATER = deeds.datetime.now(deeds.UTC) + deeds.timedelta(days=30)
+LATER = datetime.now(UTC) + timedelta(days=30)
 WARNINGS = alert(90, level=1).hex() * 10
 
 PROVOKED: dict[str, Case] = {

@@ -85,6 +85,25 @@ def test_the_rule_for_client_certificates(files, rule):
     assert server(f"dicomtls:2762:{files}")._creator.policy.client_certificate is ClientCertificate.REQUIRED
 
 
+def test_a_legacy_profile_takes_more_than_an_endpoint_string(files):
+    with pytest.raises(ConfigurationError) as caught:
+        server(f"dicomtls:2762:profile=legacy-bcp195-nd:{files}")
+    assert caught.value.problems == (
+        "the TLS profile legacy-bcp195-nd cannot be had by an endpoint string, as it is weaker than RFC 9325 "
+        "recommends; expected bcp195-rfc9325, or a configuration file that accepts it in words",
+    )
+
+
+@pytest.mark.parametrize("description", ["dicomtls:2762:", "dicomtls:host=localhost:"])
+def test_an_endpoint_whose_policy_does_not_hold_is_refused(files, monkeypatch, description):
+    def refuse(creator: Any) -> None:
+        raise ConfigurationError(f"{type(creator).__name__} does not keep {creator.policy.name}")
+
+    monkeypatch.setattr("dimsetls.tls.strings.verify", refuse)
+    with pytest.raises(ConfigurationError, match="ConnectionCreator does not keep bcp195-rfc9325"):
+        server(f"{description}{files}") if "host" not in description else connected(f"{description}{files}")
+
+
 def test_the_profile_can_be_named(files):
     assert server(f"dicomtls:2762:profile=bcp195-rfc9325:{files}")._creator.policy.name == "bcp195-rfc9325"
 
