@@ -24,6 +24,7 @@ from dimsetls.node.cli import _parser, main
 from dimsetls.node.config import load
 from dimsetls.node.ini import parse
 from dimsetls.node.init import init
+from dimsetls.node.prepare import prepare
 from dimsetls.node.service import Options
 from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.material import KeyMaterial, TrustRoots
@@ -49,9 +50,11 @@ class Block:
     name: str
 
 
+FENCED = re.compile(r"(?:^<!-- ([\w ]+) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
 def blocks(path: Path, language: str) -> list[Block]:
-    found = re.findall(r"(?:^<!-- ([\w ]+) -->\n)?^```(\w+)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
-    return [Block(kind, text, name) for name, kind, text in found if kind == language]
+    return [Block(kind, text, name) for name, kind, text in FENCED.findall(path.read_text()) if kind == language]
 
 
 def block(path: Path, language: str, name: str) -> str:
@@ -353,6 +356,41 @@ def test_the_example_for_pynetdicom(node: Node, pki: Path, tmp_path: Path) -> No
         sender = run_python(here(code, pki, service.port()), tmp_path, CT)
         assert sender.wait() == 0, sender.log
     assert sender.log == "status 0000H"
+
+
+def test_the_commands_for_keys_and_revocation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each in the order of the page, and each snippet laid over what those before it made of the node."""
+    tutorial, how_to = DOCS / "tutorials" / "first-secure-association.md", DOCS / "how-to" / "keys-and-revocation.md"
+    clone = tmp_path / "clone"
+    ini = init(clone / "var")
+
+    def run(script: str) -> None:
+        command = f'"{sys.executable}" -c "from dimsetls.node.cli import main; raise SystemExit(main())"'
+        script = script.replace(".venv/bin/dimsetls", command)
+        ended = subprocess.run(["sh", "-ec", script], cwd=clone, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+
+    run(block(tutorial, "sh", "certificates"))
+    run(next(each.text for each in blocks(tutorial, "sh") if each.text.startswith("rm var/pki")))
+    ran = 0
+    for name, language, text in FENCED.findall(how_to.read_text()):
+        if language == "sh" and name:
+            run(text)
+            ran += 1
+        if language == "ini" and "credential:" not in text and "ocsp-responder" not in text:
+            before = ini.read_text()
+            for section in text.strip().split("\n\n"):
+                heading, *options = section.splitlines()
+                for option in options if heading in before else ():
+                    before = re.sub(rf"^{option.split(' = ')[0]} = .*\n", "", before, flags=re.MULTILINE)
+                    before = before.replace(f"\n{heading}\n", f"\n{heading}\n{option}\n")
+                before += f"\n{section}\n" if heading not in before else ""
+            ini.write_text(before)
+            assert main(["check", str(ini)]) == 0, capsys.readouterr().err
+    assert ran >= 8
+    (connections,) = prepare(ini).connections.values()
+    assert [name for name, _ in connections.served] == [None, "archive.example.org"]
+    assert (clone / "var" / "imported" / "ca.pem").read_bytes() == (tmp_path / "dicom-ca" / "ca.pem").read_bytes()
 
 
 def test_certificates_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,11 @@ class ListenerService(Service):
 
     def privilegedStartService(self) -> None:
         """Bind before privileges are shed. What cannot bind ends the process with one sentence and exit status 1."""
-        self.bind()
+        try:
+            self.bind()
+        except StartFailed as error:
+            log.critical("{sentence}", sentence=str(error))
+            raise
 
     def bind(self) -> None:
         """Take the place to listen on, if that is not done. Raises StartFailed."""
@@ -139,9 +143,7 @@ class ListenerService(Service):
         return words
 
     def _start_failed(self, why: str) -> StartFailed:
-        sentence = f"[listener {self.listener.name}] cannot listen on {self.listener}: {why}"
-        log.critical("{sentence}", sentence=sentence)
-        return StartFailed(sentence)
+        return StartFailed(f"[listener {self.listener.name}] cannot listen on {self.listener}: {why}")
 
     def drain(self, timeout: float) -> Deferred[None]:
         """Close the port and wait for associations; after `timeout` seconds abort what is left."""
@@ -163,8 +165,12 @@ class ListenerService(Service):
 
 
 def place_of(listener: Listener) -> Hashable:
-    """What of a listener cannot change while it listens: where, and whether in plain."""
-    return listener.transport, listener.tls is None
+    """What of a listener cannot change while it listens: where, and whether in plain.
+
+    Several may be where the system chooses the port: these are told apart by name.
+    """
+    is_chosen = listener.endpoint is None and listener.port == 0
+    return listener.transport, listener.tls is None, listener.name if is_chosen else None
 
 
 def _bounds(listener: Listener) -> dict[str, Any]:

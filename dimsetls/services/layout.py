@@ -68,6 +68,12 @@ class Layout:
         self.needs = frozenset(DATA_SET_TAGS[name] for name in names if name in DATA_SET_TAGS)
         self._fill = {name: _PLACEHOLDERS[name][0] for name in names}
 
+    def __eq__(self, other: object) -> bool:
+        return self.template == other.template if isinstance(other, Layout) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.template)
+
     def path(self, values: Mapping[str, str]) -> PurePosixPath:
         """The relative path for `values`, by placeholder name; what is missing or not valid becomes `unknown`."""
         return PurePosixPath(

@@ -139,7 +139,7 @@ def test_an_authority_is_rolled_over(own: Node, old: DevelopmentAuthority, tmp_p
         before = len(service.lines("no association with"))
         with pytest.raises((ssl.SSLError, ConnectionError, Rejected)):
             sender(service, pki)
-        service.expect(r"no association with .*\(unknown-ca ", before + 1)
+        service.expect(r"no association with .*unknown-ca\b", before + 1)
 
     with own.running() as service:
         assert_serves(service, of_old)
@@ -289,7 +289,6 @@ def test_twenty_reloads_leave_no_descriptor_behind(node: Node, pki: Path) -> Non
             reload(service, node)
             del node.sections["listener more"]
             reload(service, node)
-        import subprocess; print(before, subprocess.run(["ls","-l",str(descriptors)],capture_output=True,text=True).stdout)
         eventually(lambda: len(list(descriptors.iterdir())) == before, f"there were not {before} descriptors again")
         assert association.echo() == 0x0000
         association.release()
