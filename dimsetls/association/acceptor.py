@@ -121,7 +121,7 @@ class AcceptorFactory(Factory):
         if len(self.pending) > self.limits.pending:
             oldest = next(iter(self.pending))
             del self.pending[oldest]
-            oldest.evict()
+            oldest.cut("pending-limit")
 
     def closed(self, acceptor: Acceptor) -> None:
         self.pending.pop(acceptor, None)
@@ -134,8 +134,9 @@ class AcceptorFactory(Factory):
         """Take no further association; fires when the last connection is closed. Those without one are cut now."""
         self.draining = True
         drained: Deferred[None] = Deferred()
-        for acceptor in list(self.pending):
-            acceptor.evict()
+        for acceptor in list(self._acceptors):
+            if acceptor.is_idle:
+                acceptor.cut("aborted-locally")
         if self._acceptors:
             self._drained = drained
         else:
@@ -217,9 +218,14 @@ class Acceptor:
 
     # From the factory ------------------------------------------------------------------------------------------
 
-    def evict(self) -> None:
-        """Make room: this connection has asked for nothing for longer than any other."""
-        self._protocol.drop(TransportFault.named("pending-limit"))
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no association on this connection, not yet or not at all."""
+        return self._association is None
+
+    def cut(self, condition: str) -> None:
+        """End the connection at once, for a condition of the failure table."""
+        self._protocol.drop(TransportFault.named(condition))
 
     def shut_down(self, sentence: str) -> None:
         self._end("aborted", AssociationError(sentence))
