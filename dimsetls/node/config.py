@@ -404,7 +404,7 @@ class Reading:
             self._add(0, "found no [listener NAME] section, expected at least one")
         for number, listener in enumerate(listeners):
             for other in listeners[:number]:
-                if _collide(listener, other):
+                if collide(listener, other):
                     option = "port" if listener.endpoint is None else "endpoint"
                     self.problem("listener", listener.name, option, f"found {listener}, expected a place of its own, "
                                  f"as [listener {other.name}] takes {other}")
@@ -461,7 +461,8 @@ def _two_sources_of_status(made: TLS | Certificate, section: Section) -> Iterato
         yield "ocsp-responder", f"found besides ocsp-response (line {line}), expected one or the other"
 
 
-def _collide(one: Listener, other: Listener) -> bool:
+def collide(one: Listener, other: Listener) -> bool:
+    """Whether the two cannot listen at the same time."""
     if one.endpoint is not None or other.endpoint is not None:
         return one.endpoint == other.endpoint
     same_interface = one.interface == other.interface

@@ -12,6 +12,7 @@ from ..tls.judgement import CURVES, SMALLEST_RSA_KEY
 from ..tls.material import SOON, KeyMaterial
 from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
 from ..tls.revocation import CRLCheck
+from ..tls.usage import RECORDS_PER_KEY
 from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
 from .conformance_requirements import checked, claims_b12, iana_name, tls_sections, versions
 from .conformance_text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
@@ -144,6 +145,8 @@ def _secure_transport(
                 ("Compression", "off"),
                 ("Resumption", "off, by ticket as by session cache: every connection makes a full handshake"),
                 ("Early data (0-RTT)", "off"),
+                ("Use of one key", f"the association ends before AES-GCM has protected {RECORDS_PER_KEY['GCM']} "
+                 "records with it (RFC 9325 §4.4); a warning comes before"),
                 ("Post-handshake authentication", "off"),
             )),
             *(fair("Not enforced on this machine: ") + code(remark) for remark in remarks),
@@ -163,13 +166,16 @@ def _narrowing(tls: TLS) -> Iterator[str]:
 
 
 def _server_names(tls: TLS) -> str:
-    own, others = code(f"[tls {tls.name}]"), tls.named_certificates or ()
-    chosen = "there is one certificate" if not others else \
-        "chooses the certificate by its DNS names, a wildcard standing for the left-most label: that of " \
-        f"{own} or {codes((f'[certificate {each.name}]' for each in others), ' or ')}"
-    unknown = f"is refused with alert 112 ({code('unrecognized_name')})" if tls.strict_server_names \
-        else f"gets that of {own}"
-    return f"{chosen}. A client that asks for no name gets that of {own}; one that asks for a name in none {unknown}"
+    """What becomes of the name that a client asks for."""
+    others, alert = tls.named_certificates or (), f"refused with alert 112 ({code('unrecognized_name')})"
+    if not others:
+        return f"a name that is not in the certificate is {alert}" if tls.strict_server_names \
+            else "noted; there is one certificate for every name"
+    own, more = code(f"[tls {tls.name}]"), codes((f"[certificate {each.name}]" for each in others), " or ")
+    unknown = f"is {alert}" if tls.strict_server_names else f"gets that of {own}"
+    return f"chooses the certificate of {own} or {more} by the DNS names in it, a wildcard standing for the " \
+        f"left-most label. A client that asks for no name gets that of {own}; one that asks for a name in none of " \
+        f"them {unknown}"
 
 
 def _suites(policy: TLSPolicy) -> Iterator[tuple[str, str]]:

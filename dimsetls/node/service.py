@@ -23,7 +23,7 @@ from ..services.filesystem import FileStore
 from ..services.provider import Services
 from ..services.storage import Storage
 from ..services.verification import Verification
-from .config import AE, Listener, Peer
+from .config import AE, Listener, Peer, collide
 from .config import Storage as StorageSection
 from .listener import ListenerService, StartFailed, place_of
 from .logs import log_observer
@@ -154,8 +154,10 @@ class NodeService(MultiService):
             for place, listener in wanted.items()
             if place not in present
         ]
+        leaving = [service.listener for place, service in present.items() if place not in wanted]
         try:
             for service in added:
+                _judge_move(service.listener, leaving)
                 service.bind()
         except StartFailed:
             for service in added:
@@ -203,6 +205,16 @@ class NodeService(MultiService):
         for store in self._stores.values():
             store.close()
         log.info("stopped")
+
+
+def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
+    """Raise StartFailed where a listener would need the place of one that has not left it yet."""
+    for former in leaving:
+        if collide(listener, former):
+            raise StartFailed(
+                f"[listener {listener.name}] cannot take {listener} while [listener {former.name}] listens on "
+                f"{former}: restart the service to change interface, backlog or plain, or choose another port"
+            )
 
 
 def _store(section: StorageSection) -> FileStore:

@@ -72,7 +72,8 @@ def sent(
             try:
                 connection, _ = server.accept()
                 with connection:
-                    subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True, stdin=connection)
+                    subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True,
+                                   stdin=connection.fileno())
             except (TimeoutError, subprocess.SubprocessError) as error:
                 sending.kill()
                 raise AssertionError(f"{error}; storescu says: {sending.communicate()[0]}") from error

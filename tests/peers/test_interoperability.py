@@ -246,9 +246,9 @@ def part10(instance: Instance, directory: Path) -> Path:
     if instance.has_file_meta:
         return instance.path
     meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = instance.sop_class_uid
-    meta.MediaStorageSOPInstanceUID = instance.sop_instance_uid
-    meta.TransferSyntaxUID = instance.transfer_syntax_uid
+    meta.MediaStorageSOPClassUID = pydicom.uid.UID(instance.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(instance.sop_instance_uid)
+    meta.TransferSyntaxUID = pydicom.uid.UID(instance.transfer_syntax_uid)
     path = directory / instance.name
     with path.open("wb") as file:
         file.write(bytes(128) + b"DICM")

@@ -111,7 +111,7 @@ def test_stuck_handshakes_delay_nobody(node: Node, pki: Path) -> None:
             took.append(time.monotonic() - start)
             assert answer.returncode == 0, answer.stdout
         assert all(map(is_open, stuck))  # none was given up for it
-        # It takes some 30 ms, most of it to start echoscu. The best of five, for a machine may have a bad second.
+        # It takes less than 0.1 s, most of it to start echoscu. The best of five, for a machine may have a bad second.
         assert min(took) < 1
 
 

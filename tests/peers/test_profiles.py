@@ -6,7 +6,6 @@ nothing with us. For `+py` and `+px` TLS 1.2 is asked for as well, by an OpenSSL
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -207,7 +206,7 @@ def request(
     crl = [keys.crl] if check else []
     ran = subprocess.run(
         [sys.executable, str(REQUESTOR), "127.0.0.1", str(port), profile, keys.ca, *own, *crl],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, env=os.environ, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert ran.stderr == ""
     return ran.stdout.strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -59,13 +58,19 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Target(service, key, pki)
 
 
+def listed() -> ConfigParser:
+    """The one file of findings that are none."""
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign,assignment]
+    parser.read_string((HERE / "scanner-findings.ini").read_text("utf-8"))
+    return parser
+
+
 def accepted(scanner: str, key: str) -> dict[str, str]:
-    """Finding to reason, from the one file that has them."""
-    listed = ConfigParser(interpolation=None)
-    listed.optionxform = str  # type: ignore[method-assign,assignment]
-    listed.read_string((HERE / "scanner-findings.ini").read_text("utf-8"))
-    sections = [section for section in (scanner, f"{scanner}, {key}") if listed.has_section(section)]
-    return {finding: reason for section in sections for finding, reason in listed.items(section)}
+    """Finding to reason."""
+    all_of_them = listed()
+    sections = [section for section in (scanner, f"{scanner}, {key}") if all_of_them.has_section(section)]
+    return {finding: reason for section in sections for finding, reason in all_of_them.items(section)}
 
 
 def compare(found: dict[str, str], scanner: str, key: str) -> None:
@@ -76,10 +81,10 @@ def compare(found: dict[str, str], scanner: str, key: str) -> None:
     assert reasons.keys() - found.keys() == set(), "accepted, but found no more: take it off scanner-findings.ini"
 
 
-def run(command: list[object], **environment: str) -> str:
+def run(command: list[object]) -> str:
     ran = subprocess.run(
         [*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", timeout=PATIENCE, env={**os.environ, **environment}, check=False,
+        errors="replace", timeout=PATIENCE, check=False,
     )  # fmt: skip
     return ran.stdout
 
@@ -108,15 +113,32 @@ def test_testssl(target: Target, tmp_path: Path) -> None:
 
 @served(("ECDSA", "required"), ("RSA", "optional"))
 @pytest.mark.parametrize("configuration", ["modern", "intermediate"])
-def test_sslyze(target: Target, tmp_path: Path, configuration: str) -> None:
-    """Mozilla's configurations are what it measures against; TLS of its own it has in OpenSSL's oldest versions."""
-    sslyze = shutil.which("sslyze", path=HERE.parents[1] / ".venv-scan" / "bin") or shutil.which("sslyze")
-    assert sslyze is not None, "sslyze is in neither .venv-scan nor the PATH: make scanners, or install it with pipx"
+def test_sslyze(target: Target, configuration: str) -> None:
+    compare(sslyze(target, configuration), f"sslyze {configuration}", target.key)
+
+
+def test_sslyze_finds_nothing_in_tls13_only(node: Node, pki: Path) -> None:
+    """As scanner-findings.ini says of what it finds in the default."""
+    node.set("tls secure", profile="tls13-only")
+    with node.running() as service:
+        assert sslyze(Target(service, "ECDSA", pki), "modern") == {}
+
+
+def test_every_section_is_for_a_scan() -> None:
+    scanners = "testssl.sh", "sslyze modern", "sslyze intermediate"
+    assert set(listed().sections()) <= {f"{scanner}{key}" for scanner in scanners for key in ("", ", ECDSA", ", RSA")}
+
+
+def sslyze(target: Target, configuration: str) -> dict[str, str]:
+    """What it finds that is not in a configuration of Mozilla's."""
+    program = shutil.which("sslyze", path=HERE.parents[1] / ".venv-scan" / "bin") or shutil.which("sslyze")
+    assert program is not None, "sslyze is in neither .venv-scan nor the PATH: make scanners, or install it with pipx"
     output = run([
-        sslyze, "--mozilla_config", configuration, "--certinfo_ca_file", target.pki / "ca.pem",
+        program, "--mozilla_config", configuration, "--certinfo_ca_file", target.pki / "ca.pem",
         "--cert", target.pki / "client.pem", "--key", target.pki / "client.key", target.address,
     ])  # fmt: skip
     _, _, verdict = output.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
-    assert re.search(r"localhost:\d+: (OK|FAILED) - ", verdict), output  # ERROR: it could not see everything
     found = dict(re.findall(r"^ +\* (\w+): (.+)$", verdict, re.MULTILINE))
-    compare(found, f"sslyze {configuration}", target.key)
+    # ERROR would be that it could not see everything.
+    assert re.search(rf"localhost:\d+: {'FAILED' if found else 'OK'} - ", verdict), output
+    return found

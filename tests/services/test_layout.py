@@ -39,6 +39,12 @@ def test_the_default_is_by_series():
     assert Layout().template == BY_SERIES
 
 
+def test_layouts_of_one_template_are_one():
+    assert Layout(FLAT) == Layout(FLAT) != Layout()
+    assert len({Layout(FLAT), Layout(FLAT), Layout()}) == 2
+    assert Layout(FLAT) != FLAT
+
+
 @pytest.mark.parametrize("value", ["", ".", "..", "../../etc", "/etc", "1.2/3", "01.2", "1..2", "1." * 40, "1.2\n"])
 def test_what_is_no_uid_becomes_unknown(value):
     assert Layout().path(VALUES | {"StudyInstanceUID": value}) == PurePosixPath("unknown/1.2.3.4/1.2.3.4.5.dcm")
