@@ -6,6 +6,7 @@ Imports are inside the commands, so that help and usage answer at once.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -39,9 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _conformance(parsed.config, parsed.format)
         else:
             _check(parsed.file)
+        sys.stdout.flush()
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has read enough, as in `dimsetls explain | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 

@@ -141,3 +141,11 @@ except SystemExit:
     sys.exit(bool({"twisted", "pydicom", "cryptography"} & set(sys.modules)))
 """
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_whoever_reads_may_stop_reading():
+    program = "import sys; from dimsetls.node.cli import main; sys.exit(main(['explain']))"
+    command = f'"{sys.executable}" -c "{program}" | head -n 1'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
