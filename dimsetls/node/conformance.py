@@ -13,12 +13,11 @@ from hashlib import sha256
 from importlib.metadata import version
 
 from OpenSSL import SSL
-from pydicom._uid_dict import UID_dictionary
 
 from .. import __version__
 from ..association.interfaces import IServiceProvider
 from ..services.filesystem import Duplicates, Durability, FileStore
-from ..services.known import storage_sop_classes
+from ..services.known import UIDS, storage_sop_classes
 from ..services.provider import Services
 from ..services.storage import Storage as StorageService
 from ..services.verification import Verification
@@ -108,7 +107,7 @@ def services_of(ae: AE) -> Services:
 def contexts(ae: AE) -> dict[str, tuple[str, ...]]:
     """Abstract syntax to transfer syntaxes, of everything in the dictionary that the AE takes."""
     offered = services_of(ae)
-    classes = (uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class"))
+    classes = (uid for uid, (_, kind, *_) in UIDS.items() if kind in ("SOP Class", "Meta SOP Class"))
     supports = ((uid, offered.support(uid, None)) for uid in classes)
     return {uid: support.transfer_syntaxes for uid, support in supports if support is not None}
 
@@ -346,11 +345,11 @@ def _interfaces(config: Config) -> Section:
 
 def _sop_classes(aes: tuple[AE, ...]) -> Section:
     taken = {ae.title: contexts(ae).keys() & storage_sop_classes() for ae in aes}
-    uids = [uid for uid in UID_dictionary if any(uid in each for each in taken.values())]
+    uids = [uid for uid in UIDS if any(uid in each for each in taken.values())]
     return Section("Storage SOP classes", (
         "Every SOP class of storage in the dictionary of this version, retired ones too." if uids else "None.",
         *((table("SOP class | UID | Retired | Application entities", (
-            (UID_dictionary[uid][0], code(uid), "yes" if UID_dictionary[uid][3] else "",
+            (UIDS[uid][0], code(uid), "yes" if UIDS[uid][3] else "",
              codes(title for title, each in taken.items() if uid in each)) for uid in uids
         )),) if uids else ()),
     ))
@@ -361,7 +360,7 @@ def _transfer_syntaxes(aes: tuple[AE, ...]) -> Section:
 
     def rows(ae: AE) -> Iterator[tuple[str, ...]]:
         for number, uid in enumerate(ae.transfer_syntaxes, 1):
-            name, _, _, retired, _ = UID_dictionary.get(uid, ("private", "", "", "", ""))
+            name, _, _, retired, _ = UIDS.get(uid, ("private", "", "", "", ""))
             yield str(number), name, code(uid), "yes" if retired else ""
 
     return Section("Transfer syntaxes", (

@@ -8,6 +8,19 @@ from pydicom._uid_dict import UID_dictionary
 
 from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
+UIDS = UID_dictionary | {
+    "1.2.840.10008.1.2.4.110": ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
+    "1.2.840.10008.1.2.4.111": ("JPEG XL JPEG Recompression", "Transfer Syntax", "", "", "JPEGXLJPEGRecompression"),
+    "1.2.840.10008.1.2.4.112": ("JPEG XL", "Transfer Syntax", "", "", "JPEGXL"),
+    "1.2.840.10008.1.2.8.1": (
+        "Deflated Image Frame Compression", "Transfer Syntax", "", "", "DeflatedImageFrameCompression",
+    ),
+}  # fmt: skip
+"""UID to (name, kind, information, "Retired" or nothing, keyword): pydicom's, and what is newer than its release.
+
+pynetdicom adds the same to pydicom's own dictionary when it is imported; here they are the same with and without it.
+"""
+
 _MEDIA_AND_COMMITMENT = "1.2.840.10008.1."  # Media Storage Directory, Storage Commitment: named alike, not C-STORE
 _NOT_FOR_FILES = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")  # MIME and XML; real-time video
 
@@ -17,7 +30,7 @@ def storage_sop_classes() -> frozenset[str]:
     """Every SOP class that C-STORE can carry, retired ones included (PS3.4 Annex B)."""
     return frozenset(
         uid
-        for uid, (name, kind, *_) in UID_dictionary.items()
+        for uid, (name, kind, *_) in UIDS.items()
         if kind == "SOP Class" and "Storage" in name and not uid.startswith(_MEDIA_AND_COMMITMENT)
     )
 
@@ -25,7 +38,7 @@ def storage_sop_classes() -> frozenset[str]:
 @cache
 def other_sop_classes() -> frozenset[str]:
     """Every SOP class of another service: an unknown class that is none of these may be one of storage."""
-    known = frozenset(uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class"))
+    known = frozenset(uid for uid, (_, kind, *_) in UIDS.items() if kind in ("SOP Class", "Meta SOP Class"))
     return known - storage_sop_classes()
 
 
@@ -44,7 +57,7 @@ def transfer_syntaxes() -> dict[str, str]:
 
     known = {
         keyword: uid
-        for uid, (_, kind, _, _, keyword) in UID_dictionary.items()
+        for uid, (_, kind, _, _, keyword) in UIDS.items()
         if kind == "Transfer Syntax" and not uid.startswith(_NOT_FOR_FILES)
     }
     return dict(sorted(known.items(), key=lambda pair: rank(*pair)))

@@ -219,7 +219,7 @@ PEERS = "\n[peer ct1]\nae-title = CT1\naddresses = 10.1.2.0/24\ncertificates = d
      "CT Image Storage", "No AE stores"),
     ("Transfer syntaxes", "#transfer-syntaxes = all", "transfer-syntaxes = RLELossless, 1.2.3", "JPEG",
      "| 1 | RLE Lossless | `1.2.840.10008.1.2.5` |  |\n| 2 | private | `1.2.3` |"),
-    ("Application entity DIMSETLS", "#transfer-syntaxes = all", "transfer-syntaxes = RLELossless", "| 54, ", "| 1, "),
+    ("Application entity DIMSETLS", "#transfer-syntaxes = all", "transfer-syntaxes = RLELossless", "| 58, ", "| 1, "),
     ("Application entity DIMSETLS", "#unknown-sop-classes = refuse", "unknown-sop-classes = accept", None,
      "Any abstract syntax that is no known SOP class of another service"),
     ("Application entity DIMSETLS", "#maximum-length = 131066", "maximum-length = 16384", "131066", "16384 bytes"),
