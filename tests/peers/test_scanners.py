@@ -94,7 +94,18 @@ def run(command: list[object]) -> str:
 def test_testssl(target: Target, tmp_path: Path) -> None:
     testssl = shutil.which("testssl") or shutil.which("testssl.sh")
     assert testssl is not None, "testssl.sh is not on the PATH: make debian, or install the package testssl.sh"
-    report = tmp_path / "report.json"
+    # Its own connections fail now and then on a busy machine; a check that was not made is made again.
+    rows: list[dict[str, str]] = []
+    for attempt in range(3):
+        rows = scanned(testssl, target, tmp_path / f"report-{attempt}.json")
+        if not any("check failed" in row["finding"] for row in rows):
+            break
+    found = {row["id"]: f"{row['severity']}: {row['finding']}" for row in rows if row["severity"] not in HARMLESS}
+    compare(found, "testssl.sh", target.key)
+
+
+def scanned(testssl: str, target: Target, report: Path) -> list[dict[str, str]]:
+    """What one run of testssl.sh found; it has looked at everything that we ask of it."""
     sections = "--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--vulnerable"
     output = run([
         testssl, *sections, "--fast", "--ip", "127.0.0.1", "--nodns", "none", "--add-ca", target.pki / "ca.pem",
@@ -102,13 +113,12 @@ def test_testssl(target: Target, tmp_path: Path) -> None:
         "--jsonfile", report, target.address,
     ])  # fmt: skip
     assert report.exists(), output
-    rows = json.loads(report.read_text())
+    rows: list[dict[str, str]] = json.loads(report.read_text())
     severities = {row["id"]: row["severity"] for row in rows}
     # It has looked at each of these, and not given up on the way.
     for check in "TLS1_2", "TLS1_3", "cipherlist_STRONG", "PFS", "cipher_order", "cert_keySize", "LUCKY13":
         assert check in severities, output
-    found = {row["id"]: f"{row['severity']}: {row['finding']}" for row in rows if row["severity"] not in HARMLESS}
-    compare(found, "testssl.sh", target.key)
+    return rows
 
 
 @served(("ECDSA", "required"), ("RSA", "optional"))
