@@ -40,6 +40,16 @@ class ItemType(IntEnum):
     USER_IDENTITY_AC = 0x59
 
 
+class UserIdentityType(IntEnum):
+    """User-Identity-Type of sub-item 58H (PS3.7 Table D.3-14); other values are reserved."""
+
+    USERNAME = 1
+    USERNAME_AND_PASSCODE = 2
+    KERBEROS_SERVICE_TICKET = 3
+    SAML_ASSERTION = 4
+    JSON_WEB_TOKEN = 5
+
+
 class ContextResult(IntEnum):
     """Result/reason of one presentation context in an A-ASSOCIATE-AC (PS3.8 Table 9-18)."""
 

@@ -11,6 +11,10 @@
     │   ├── AssociationAborted      A-ABORT from the peer's user
     │   ├── ProviderAborted         A-P-ABORT: protocol, transport or TLS ended the association
     │   └── AssociationReleased     the association ended in order, before the operation did
+    ├── IdentityError               a user identity is not accepted
+    │   ├── IdentityDenied          it is wrong, expired, revoked, replayed or malformed
+    │   │   └── IdentityUnknown     this back end knows no such user or issuer; another one may
+    │   └── IdentityUnavailable     nobody can tell: a back end is down, late or flooded
     └── ServiceError                a status that is to be answered instead of Success
 """
 
@@ -85,6 +89,32 @@ class ProviderAborted(AssociationError):
 
 class AssociationReleased(AssociationError):
     """The association was released before the operation was complete."""
+
+
+class IdentityError(DimsetlsError):
+    """The user identity is not accepted; the message is for the operator and never goes to the peer.
+
+    It names the back end and the cause, and no secret.
+    """
+
+
+class IdentityDenied(IdentityError):
+    """The identity was checked and refused: A-ASSOCIATE-RJ (1,2,1), nothing finer (PS3.7 D.3.3.7.3).
+
+    `is_security_alert` marks what only an attack or a serious mistake explains.
+    """
+
+    def __init__(self, sentence: str, *, is_security_alert: bool = False) -> None:
+        super().__init__(sentence)
+        self.is_security_alert = is_security_alert
+
+
+class IdentityUnknown(IdentityDenied):
+    """This back end knows no such user, issuer or realm; the next one in order is asked."""
+
+
+class IdentityUnavailable(IdentityError):
+    """Nobody can tell whether the identity is good: A-ASSOCIATE-RJ (2,3,1), the peer may try again."""
 
 
 class ServiceError(DimsetlsError):

@@ -21,6 +21,9 @@ ROOT = "2.25.185548626555563819323720191976028037159"
 IMPLEMENTATION_CLASS_UID = ROOT + ".1"
 """Implementation Class UID in association negotiation and file meta (PS3.7 D.3.3.2)."""
 
+BEARER_TOKEN = ROOT + ".2"
+"""Private SOP class whose extended negotiation carries an access token (docs/reference/bearer-extension.md)."""
+
 IMPLEMENTATION_VERSION_NAME = "DIMSETLS_0.1"
 """Implementation Version Name, 1 to 16 characters (PS3.7 D.3.3.2.3)."""
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dimsetls.node.config import load
-from dimsetls.node.conformance import statement
-from dimsetls.node.conformance_text import markdown
+from dimsetls.node.conformance import markdown, statement
 from dimsetls.node.explain import hexadecimal, in_order
 from dimsetls.node.options import SECTIONS, Option, SectionKind
 from dimsetls.tls.conditions import CONDITIONS

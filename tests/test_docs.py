@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.material import KeyMaterial, TrustRoots
 
 from .peers import dcmtk
-from .peers.running import Node, Service, eventually
+from .peers.running import Node, Service, answers, eventually, free_port
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -200,14 +199,17 @@ def test_every_rejection_abort_and_status_is_explained() -> None:
 
 def test_the_house_names_rooms_and_files_that_are_there() -> None:
     tree = (DOCS / "explanation" / "house.md").read_text()
-    room, files = "", []
+    package = ROOT / "dimsetls"
+    path: list[str] = []
+    named = set()
     for indent, name in re.findall(r"^( +)([\w]+(?:/|\.py))", tree, re.MULTILINE):
-        room = name if name.endswith("/") else room if len(indent) == 4 else ""
-        files += [f"{room}{name}"] if name.endswith(".py") else []
-    assert len(files) > 40
-    assert [name for name in files if not (ROOT / "dimsetls" / name).is_file()] == []
-    rooms = {path.parent.name for path in (ROOT / "dimsetls").glob("*/__init__.py")}
-    assert {name for name in rooms if f"\n  {name}/\n" not in tree} == set()
+        path = [*path[: len(indent) // 2 - 1], name]
+        named.add("".join(path))
+    assert len(named) > 40
+    there = {str(file.relative_to(package)) for file in package.rglob("*.py")}
+    assert {name for name in named if name.endswith(".py")} - there == set()
+    rooms = {f"{file.parent.relative_to(package)}/" for file in package.rglob("*/__init__.py")}
+    assert {name for name in named if name.endswith("/")} == rooms
 
 
 def test_no_file_names_a_place_on_one_machine() -> None:
@@ -234,16 +236,6 @@ def here(code: str, pki: Path, port: int) -> str:
     return code.replace("var/pki", str(pki)).replace("2762", str(port))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
-
-
 def run_python(code: str, directory: Path, *arguments: object) -> Service:
     (directory / "example.py").write_text(code)
     return Service([sys.executable, "-u", "example.py", *map(str, arguments)], cwd=directory)
@@ -260,7 +252,7 @@ def test_the_scp_in_15_lines(pki: Path, tmp_path: Path) -> None:
     port = free_port()
     scp = run_python(here(code, pki, port), tmp_path)
     try:
-        eventually(lambda: listens(port), "the SCP listens")
+        eventually(lambda: answers(port), "the SCP listens")
         assert store(port, pki, "-aec", "PRINTER").returncode == 0
         assert scp.expect("sent")[0] == "STORESCU sent CT Image Storage"
     finally:
@@ -282,7 +274,7 @@ def test_the_program_of_the_page_on_embedding(pki: Path, tmp_path: Path) -> None
     program = run_python(here("\n\n".join(pieces), pki, port), tmp_path)
     uid = UID("1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322")
     try:
-        eventually(lambda: listens(port), "the program listens")
+        eventually(lambda: answers(port), "the program listens")
         assert store(port, pki, "-aec", "CHECKSUMS").returncode == 0
         program.expect(rf"^{uid} [0-9a-f]{{64}}$")
         assert store(port, pki, "-aec", "FEW").returncode != 0

@@ -18,7 +18,7 @@ LONGEST_FILE = 500
 
 # Rooms by floor, top down: a room may import those on floors below, and its own modules. Rooms on one floor stand
 # side by side and do not know each other.
-FLOORS = [{"node"}, {"services"}, {"association"}, {"tls", "identity"}, {"dimse"}, {"ul"}, {"ground"}]
+FLOORS = [{"node"}, {"services"}, {"association"}, {"identity"}, {"tls"}, {"dimse"}, {"ul"}, {"ground"}]
 FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}
 GROUND = {"codes", "errors", "uids", "__init__"}
 

@@ -215,7 +215,8 @@ class AssociationProtocol(Protocol):
         usage, evidence = self._key_usage, self._evidence
         if usage is None or evidence is None:
             return
-        usage.read(evidence.octets, getattr(self._provider.receiver, "octets", 0))
+        receiver = self._provider.receiver
+        usage.read(evidence.octets, receiver.octets if receiver else 0)
         wear = usage.wear
         if wear is self._wear or (wear is Wear.SPENT and self.user.busy()):
             return

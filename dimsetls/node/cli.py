@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import ConfigurationError
 from .explain import add_explain, run_explain
 from .pki import add_pki, run_pki
-from .probe_command import add_probe, run_probe
+from .probe import add_probe, run_probe
 
 if TYPE_CHECKING:
     from .values import ValueType
@@ -132,8 +132,7 @@ def _init(directory: str, port: int, interface: str) -> None:
 def _conformance(file: str, form: str) -> None:
     from datetime import date
 
-    from .conformance import statement
-    from .conformance_text import html, markdown
+    from .conformance import html, markdown, statement
     from .prepare import prepare
 
     prepared = prepare(file)

@@ -13,13 +13,13 @@ from ..association.admission import Caller, Refusal
 from ..errors import ConfigurationError
 from ..services.filesystem import Duplicates, Durability
 from ..services.layout import Layout
-from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion, nearest
 from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
 from ..tls.session import PeerCertificate
 from .ini import Section, parse
 from .options import SECTIONS, Option, SectionKind
-from .values import PASSPHRASE, Misfit, Reference, nearest, split
+from .values import PASSPHRASE, Misfit, Reference, split
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from ..services.filesystem import Duplicates, Durability
 from ..services.known import transfer_syntaxes
 from ..services.layout import Layout
-from ..tls.policy import PROFILES, ClientCertificate, TLSVersion
+from ..tls.policy import PROFILES, ClientCertificate, TLSVersion, nearest
 from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
 from ..uids import is_valid_uid
@@ -60,13 +59,6 @@ def quote(found: str) -> str:
     if not found:
         return "nothing"
     return repr(found if len(found) <= 60 else found[:57] + "...")
-
-
-def nearest(word: str, among: Iterable[str]) -> str | None:
-    """What `word` was probably meant to be: the closest of `among`, if any is close."""
-    folded = {candidate.casefold(): candidate for candidate in among}
-    close = get_close_matches(word.casefold()[:200], folded, n=1)
-    return folded[close[0]] if close else None
 
 
 def choice(words: Mapping[str, Any] | Iterable[str]) -> ValueType:

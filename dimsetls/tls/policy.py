@@ -210,7 +210,7 @@ def profile(name: str) -> TLSPolicy:
 def nearest(word: str, valid: Iterable[str]) -> str | None:
     """The valid word that `word` was probably meant to be, if any is near."""
     folded = {each.casefold(): each for each in valid}
-    near = get_close_matches(word.casefold(), folded, n=1)
+    near = get_close_matches(word.casefold()[:200], folded, n=1)  # its time grows with the square of the length
     return folded[near[0]] if near else None
 
 

@@ -59,7 +59,7 @@ class ExtendedNegotiation:
     """56H: SOP Class Extended Negotiation, opaque to this layer (PS3.7 D.3.3.5)."""
 
     sop_class_uid: str
-    service_class_application_information: bytes
+    service_class_application_information: bytes = field(repr=False)  # it may hold a bearer token
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ class FragmentReceiver(Protocol):
     association, or call the provider; once the association is over, none of them is called again.
     """
 
+    @property
+    def octets(self) -> int:
+        """Bytes of data sets received so far."""
+
     def begin_fragment(self, context_id: int, control: int, length: int) -> Callable[[Piece], object]: ...
 
     def end_fragment(self) -> None: ...

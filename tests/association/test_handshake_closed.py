@@ -4,7 +4,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from dimsetls.association import AcceptorFactory, ApplicationEntity
 from dimsetls.association.events import ConnectionFailed, Event
-from dimsetls.node.probe_hello import client_hello
+from dimsetls.node.probe.hello import client_hello
 from dimsetls.services import ServiceProvider
 from dimsetls.testing import DevelopmentAuthority, Link, tls_endpoints
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -180,3 +181,31 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"{what} within {DEADLINE:g} s"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@contextmanager
+def running(command: list[object], port: int) -> Iterator[Service]:
+    """Somebody's server, from when its port answers."""
+    service = Service(list(map(str, command)))
+    try:
+        eventually(lambda: answers(port) or service.process.poll() is not None, f"port {port} answers")
+        assert service.process.poll() is None, service.log
+        yield service
+    finally:
+        service.kill()
+        print(service.log)  # noqa: T201 - pytest shows it if the test fails

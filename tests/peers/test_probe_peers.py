@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,9 +17,9 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from ..node.toys import Keys
+from ..node.probe.toys import Keys
 from . import dcmtk
-from .running import DEADLINE, Node, Service, eventually
+from .running import DEADLINE, Node, Service, free_port, running
 
 pytestmark = pytest.mark.peers
 
@@ -79,32 +78,6 @@ def credentials(keys: Keys) -> dict[str, object]:
 def development(pki: Path) -> dict[str, object]:
     """What `dimsetls init` made for a client."""
     return {"cert": pki / "client.pem", "key": pki / "client.key", "ca": pki / "ca.pem"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
-@contextmanager
-def running(command: list[object], port: int) -> Iterator[Service]:
-    """Somebody's server, from when its port answers."""
-    service = Service(list(map(str, command)))
-    try:
-        eventually(lambda: answers(port) or service.process.poll() is not None, f"port {port} answers")
-        assert service.process.poll() is None, service.log
-        yield service
-    finally:
-        service.kill()
-        print(service.log)  # noqa: T201 - pytest shows it if the test fails
 
 
 @contextmanager

@@ -20,11 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from dimsetls.testing import DevelopmentAuthority
 from dimsetls.tls.conditions import CONDITIONS
 
-from ..node.toys import Keys, rsa_key
+from ..node.probe.toys import Keys, rsa_key
 from . import dcmtk
 from .instances import named
-from .running import DEADLINE, Node, Service
-from .test_probe_peers import free_port, running
+from .running import DEADLINE, Node, Service, free_port, running
 
 pytestmark = pytest.mark.peers
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ..node.toys import Keys
+from ..node.probe.toys import Keys
 from .running import Node, Service
 
 pytestmark = pytest.mark.peers

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from dimsetls.node.observations import (
+from dimsetls.node.probe.examination import DISCOURAGED, FORBIDDEN, OLD
+from dimsetls.node.probe.hello import (
+    EXTENDED_MASTER_SECRET,
+    RENEGOTIATION_INFO,
+    TLS_1_1,
+    TLS_1_2,
+    TLS_1_3,
+    ServerFlight,
+    SuiteClass,
+)
+from dimsetls.node.probe.observations import (
     Answer,
     AssociationSeen,
     CertificateSeen,
@@ -15,16 +25,6 @@ from dimsetls.node.observations import (
     Observations,
     Reaction,
     SessionSeen,
-)
-from dimsetls.node.probe import DISCOURAGED, FORBIDDEN, OLD
-from dimsetls.node.probe_hello import (
-    EXTENDED_MASTER_SECRET,
-    RENEGOTIATION_INFO,
-    TLS_1_1,
-    TLS_1_2,
-    TLS_1_3,
-    ServerFlight,
-    SuiteClass,
 )
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 

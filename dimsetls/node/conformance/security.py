@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from ..tls.authority import is_development_certificate
-from ..tls.contexts import ServerConnectionCreator
-from ..tls.judgement import CURVES, SMALLEST_RSA_KEY
-from ..tls.material import SOON, KeyMaterial
-from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
-from ..tls.revocation import CRLCheck
-from ..tls.usage import RECORDS_PER_KEY
-from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
-from .conformance_requirements import checked, claims_b12, iana_name, tls_sections, versions
-from .conformance_text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
+from ...tls.authority import is_development_certificate
+from ...tls.contexts import ServerConnectionCreator
+from ...tls.judgement import CURVES, SMALLEST_RSA_KEY
+from ...tls.material import SOON, KeyMaterial
+from ...tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+from ...tls.revocation import CRLCheck
+from ...tls.usage import RECORDS_PER_KEY
+from ..config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
+from .requirements import checked, claims_b12, iana_name, tls_sections, versions
+from .text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
 
 _ASKED = {
     ClientCertificate.REQUIRED: "A peer must show a certificate; without one the handshake fails.",

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from OpenSSL import SSL
 
-from ..codes import CommandField
-from ..dimse.command import MAXIMUM_LENGTH, read_command, write_command
-from ..dimse.messages import CEchoRQ, read_response
-from ..errors import AssociationRejected, LocalProtocolError, RemoteProtocolError
-from ..uids import (
+from ...codes import CommandField
+from ...dimse.command import MAXIMUM_LENGTH, read_command, write_command
+from ...dimse.messages import CEchoRQ, read_response
+from ...errors import AssociationRejected, LocalProtocolError, RemoteProtocolError
+from ...uids import (
     APPLICATION_CONTEXT,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLEMENTATION_CLASS_UID,
@@ -19,8 +19,8 @@ from ..uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
 )
-from ..ul.buffer import LengthLimits, judge_length, judge_type
-from ..ul.pdus import (
+from ...ul.buffer import LengthLimits, judge_length, judge_type
+from ...ul.pdus import (
     PDU,
     Abort,
     AssociateAC,
@@ -33,10 +33,10 @@ from ..ul.pdus import (
     UserIdentityRQ,
     UserInformation,
 )
-from ..ul.reader import read_pdu
-from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments, write_pdu
+from ...ul.reader import read_pdu
+from ...ul.writer import LARGEST_PDU_LENGTH, write_fragments, write_pdu
+from .line import TLSLine
 from .observations import Answer, AssociationSeen
-from .probe_line import TLSLine
 
 IDENTITY = b"dimsetls-probe"
 """The user name of the dummy identity."""

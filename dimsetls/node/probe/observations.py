@@ -1,4 +1,4 @@
-"""What the probe saw of a peer, as plain data: :mod:`.probe` fills it in, :mod:`.verdict` judges it."""
+"""What the probe saw of a peer, as plain data: :mod:`.examination` fills it in, :mod:`.verdict` judges it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from .probe_hello import ServerFlight, SuiteClass
+from .hello import ServerFlight, SuiteClass
 
 MOST_CONNECTIONS = 15
 """The probe never opens more; they come one after the other."""

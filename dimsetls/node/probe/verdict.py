@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from .findings import Finding, Weight, findings, listed
+from .hello import TLS_1_1, TLS_1_2, TLS_1_3, SuiteClass
+from .inference import demands_certificate, refusal_words, suite_states, version_states
 from .observations import Answer, Ending, Language, Observations
-from .probe_hello import TLS_1_1, TLS_1_2, TLS_1_3, SuiteClass
-from .verdict_findings import Finding, Weight, findings, listed
-from .verdict_inference import demands_certificate, refusal_words, suite_states, version_states
 
 DICOM_TLS_PORT = 2762
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..association.admission import REJECT
-from ..association.protocol import LINGER_AFTER_EXPIRY
-from ..codes import REJECT_REASONS, AbortSource, ContextResult, ProviderReason, RejectResult, RejectSource
-from ..dimse.status import Status, StatusClass, status_class
-from ..services.filesystem import Duplicates
-from ..tls.conditions import CONDITIONS, Condition, FaultClass
-from ..uids import APPLICATION_CONTEXT
-from .config import AE, Config, Limits
-from .conformance_text import Bullets, Section, code, codes, good, see, table
+from ...association.admission import REJECT
+from ...association.protocol import LINGER_AFTER_EXPIRY
+from ...codes import REJECT_REASONS, AbortSource, ContextResult, ProviderReason, RejectResult, RejectSource
+from ...dimse.status import Status, StatusClass, status_class
+from ...services.filesystem import Duplicates
+from ...tls.conditions import CONDITIONS, Condition, FaultClass
+from ...uids import APPLICATION_CONTEXT
+from ..config import AE, Config, Limits
+from .text import Bullets, Section, code, codes, good, see, table
 
 
 @dataclass(frozen=True, slots=True)

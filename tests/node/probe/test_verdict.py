@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from dimsetls.node.observations import Answer, Ending, Language, Observations, Reaction, SessionSeen
-from dimsetls.node.probe import DISCOURAGED, FORBIDDEN, OLD
-from dimsetls.node.probe_hello import (
+from dimsetls.node.probe.examination import DISCOURAGED, FORBIDDEN, OLD
+from dimsetls.node.probe.findings import Weight
+from dimsetls.node.probe.hello import (
     CLASS_OF,
     DEFLATE,
     ENCRYPT_THEN_MAC,
@@ -16,8 +16,8 @@ from dimsetls.node.probe_hello import (
     TLS_1_1,
     SuiteClass,
 )
-from dimsetls.node.verdict import REQUIREMENTS, Conclusion, Status, Strength, judge
-from dimsetls.node.verdict_findings import Weight
+from dimsetls.node.probe.observations import Answer, Ending, Language, Observations, Reaction, SessionSeen
+from dimsetls.node.probe.verdict import REQUIREMENTS, Conclusion, Status, Strength, judge
 
 from .sightings import (
     ACCEPTED,

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
-from ..uids import VERIFICATION
-from .observations import Answer, CertificateSeen, Ending, Observations, SessionSeen
-from .probe_hello import (
+from ...uids import VERIFICATION
+from .hello import (
     EXTENDED_MASTER_SECRET,
     NULL_COMPRESSION,
     RENEGOTIATION_INFO,
@@ -22,7 +21,7 @@ from .probe_hello import (
     SuiteClass,
     version_name,
 )
-from .verdict_inference import (
+from .inference import (
     demands_certificate,
     downgrades,
     encrypts_then_macs,
@@ -33,6 +32,7 @@ from .verdict_inference import (
     took_association,
     version_states,
 )
+from .observations import Answer, CertificateSeen, Ending, Observations, SessionSeen
 
 LEAST_BITS = {"RSA": 2048, "ECDSA": 224, "DSA": 1 << 16}
 """Smallest keys (§4.5); DSA has no place in TLS 1.3 and none in the profile."""

@@ -7,11 +7,11 @@ from time import monotonic
 
 import pytest
 
-from dimsetls.node.observations import MOST_CONNECTIONS, Answer, Ending, Language, Reaction
-from dimsetls.node.probe import NOBODY, STRANGER, Probe
-from dimsetls.node.probe_hello import SSL_3_0, TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3, SuiteClass
-from dimsetls.node.verdict import Conclusion, judge
-from dimsetls.node.verdict_inference import demands_certificate, example, suite_states, version_states
+from dimsetls.node.probe.examination import NOBODY, STRANGER, Probe
+from dimsetls.node.probe.hello import SSL_3_0, TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3, SuiteClass
+from dimsetls.node.probe.inference import demands_certificate, example, suite_states, version_states
+from dimsetls.node.probe.observations import MOST_CONNECTIONS, Answer, Ending, Language, Reaction
+from dimsetls.node.probe.verdict import Conclusion, judge
 from dimsetls.testing import DevelopmentAuthority
 from dimsetls.tls.material import KeyMaterial, TrustRoots
 from dimsetls.uids import VERIFICATION
@@ -160,7 +160,7 @@ def test_a_peer_that_demands_a_certificate_and_takes_any_is_caught(keys, probe):
         return issued
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dimsetls.node.probe.DevelopmentAuthority", trust_everybody)
+        patch.setattr("dimsetls.node.probe.examination.DevelopmentAuthority", trust_everybody)
         seen = probe(over_tls(context, accepting()))
     assert len(made_up) == 1
     assert seen.impostor.admitted

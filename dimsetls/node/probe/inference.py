@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..tls.conditions import ALERTS
-from .observations import Answer, Observations, Reaction, SessionSeen
-from .probe_hello import (
+from ...tls.conditions import ALERTS
+from .hello import (
     CLASS_OF,
     ENCRYPT_THEN_MAC,
     SSL_3_0,
@@ -15,6 +14,7 @@ from .probe_hello import (
     SuiteClass,
     suite_name,
 )
+from .observations import Answer, Observations, Reaction, SessionSeen
 
 
 def version_states(seen: Observations) -> dict[int, bool | None]:

@@ -2,10 +2,10 @@ import json
 import re
 from dataclasses import replace
 
-from dimsetls.node.observations import Language, Observations
-from dimsetls.node.probe_hello import TLS_1_1, SuiteClass
-from dimsetls.node.verdict import REQUIREMENTS, judge
-from dimsetls.node.verdict_text import WIDTH, as_json, as_text, describe
+from dimsetls.node.probe.hello import TLS_1_1, SuiteClass
+from dimsetls.node.probe.observations import Language, Observations
+from dimsetls.node.probe.text import WIDTH, as_json, as_text, describe
+from dimsetls.node.probe.verdict import REQUIREMENTS, judge
 
 from .sightings import ACCEPTED, CERTIFICATE, DAMAGED, EXEMPLARY, IN_1_3, NOW, but, hello, refused, rejected
 

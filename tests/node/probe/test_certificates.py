@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from dimsetls.node.probe_certificates import certificate_seen, is_for, untrusted
+from dimsetls.node.probe.certificates import certificate_seen, is_for, untrusted
 from dimsetls.testing import DevelopmentAuthority
 from dimsetls.tls.material import TrustRoots
 

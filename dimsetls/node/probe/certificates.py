@@ -14,7 +14,7 @@ from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextEr
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
-from ..tls.material import TrustRoots
+from ...tls.material import TrustRoots
 from .observations import CertificateSeen
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)

@@ -1,7 +1,7 @@
 """The DICOM conformance statement of one configuration, in the order of PS3.2, from what the node itself runs on.
 
 Nothing is said twice: services, limits and policies come from the configuration and the objects that serve it, codes
-and conditions from the tables of :mod:`.conformance_answers`, TLS from :mod:`.conformance_security`.
+and conditions from the tables of :mod:`.answers`, TLS from :mod:`.security`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from importlib.metadata import version
 
 from OpenSSL import SSL
 
-from .. import __version__
-from ..association.interfaces import IServiceProvider
-from ..services.filesystem import Duplicates, Durability, FileStore
-from ..services.known import UIDS, storage_sop_classes
-from ..services.provider import Services
-from ..services.storage import Storage as StorageService
-from ..services.verification import Verification
-from ..uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
-from ..ul.writer import LARGEST_PDU_LENGTH
-from .config import AE, Config, Listener, Storage
-from .conformance_answers import (
+from ... import __version__
+from ...association.interfaces import IServiceProvider
+from ...services.filesystem import Duplicates, Durability, FileStore
+from ...services.known import UIDS, storage_sop_classes
+from ...services.provider import Services
+from ...services.storage import Storage as StorageService
+from ...services.verification import Verification
+from ...uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
+from ...ul.writer import LARGEST_PDU_LENGTH
+from ..config import AE, Config, Listener, Storage
+from ..ini import parse
+from ..options import SECTIONS, SectionKind
+from ..prepare import Prepared
+from .answers import (
     aborts,
     context_results,
     limits_of,
@@ -34,12 +37,9 @@ from .conformance_answers import (
     statuses,
     timers,
 )
-from .conformance_requirements import requirements, tls_sections, versions
-from .conformance_security import callers, plain_listeners, responders, security
-from .conformance_text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
-from .ini import parse
-from .options import SECTIONS, SectionKind
-from .prepare import Prepared
+from .requirements import requirements, tls_sections, versions
+from .security import callers, plain_listeners, responders, security
+from .text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
 
 _DUPLICATES = {
     Duplicates.IDENTICAL: "the first is kept; Success if the second has the same data set, else 0111H",

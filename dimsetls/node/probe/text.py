@@ -12,7 +12,10 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from ..codes import REJECT_REASONS
+from ...codes import REJECT_REASONS
+from .findings import Weight
+from .hello import NULL_COMPRESSION, SuiteClass, version_name
+from .inference import demands_certificate, example, refusal_words, suite_states, version_states
 from .observations import (
     Answer,
     AssociationSeen,
@@ -23,10 +26,7 @@ from .observations import (
     Reaction,
     SessionSeen,
 )
-from .probe_hello import NULL_COMPRESSION, SuiteClass, version_name
 from .verdict import Conclusion, Status, Verdict
-from .verdict_findings import Weight
-from .verdict_inference import demands_certificate, example, refusal_words, suite_states, version_states
 
 WIDTH = 110
 _RED, _GREEN, _YELLOW, _GREY, _BOLD, _OFF = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[90m", "\x1b[1m", "\x1b[0m"

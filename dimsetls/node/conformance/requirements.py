@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
-from ..tls.revocation import CRLCheck
-from .config import DICOM_TLS_PORT, TLS, Config, Listener
-from .conformance_text import Section, Table, codes, fair, good, poor, see
+from ...tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+from ...tls.revocation import CRLCheck
+from ..config import DICOM_TLS_PORT, TLS, Config, Listener
+from .text import Section, Table, codes, fair, good, poor, see
 
 _SUITE = re.compile(r"(ECDHE|DHE)-(ECDSA|RSA)-(AES(?:128|256)-(?:GCM|CCM|CCM8)(?:-SHA\d+)?|CHACHA20-POLY1305)")
 """Suites that RFC 9325 §4.1 and §4.2 allow: forward secrecy and authenticated encryption."""

@@ -17,11 +17,15 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL
 
-from ..tls.authority import DevelopmentAuthority
-from ..tls.material import KeyMaterial, TrustRoots
-from ..tls.policy import BCP195_RFC9325
-from ..uids import VERIFICATION
-from . import probe_hello as hello
+from ...tls.authority import DevelopmentAuthority
+from ...tls.material import KeyMaterial, TrustRoots
+from ...tls.policy import BCP195_RFC9325
+from ...uids import VERIFICATION
+from . import hello
+from .caller import Request, associate
+from .certificates import certificate_seen, is_address, is_for, untrusted
+from .hello import SuiteClass
+from .line import Address, Line, Offer, TLSLine, greet
 from .observations import (
     MOST_CONNECTIONS,
     Answer,
@@ -33,10 +37,6 @@ from .observations import (
     Reaction,
     SessionSeen,
 )
-from .probe_caller import Request, associate
-from .probe_certificates import certificate_seen, is_address, is_for, untrusted
-from .probe_hello import SuiteClass
-from .probe_line import Address, Line, Offer, TLSLine, greet
 
 NOBODY, STRANGER = "DIMSETLS-NOBODY", "DIMSETLS-STRANGE"
 """AE titles that no peer knows."""

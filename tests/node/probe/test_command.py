@@ -76,7 +76,7 @@ def test_a_peer_is_host_and_port(peer, capsys):
     ("röntgen.example:104", ("xn--rntgen-wxa.example", 104)),
 ])
 def test_how_a_peer_is_written(given, understood):
-    from dimsetls.node.probe_command import add_probe
+    from dimsetls.node.probe.command import add_probe
 
     parser = argparse.ArgumentParser()
     add_probe(parser.add_subparsers())

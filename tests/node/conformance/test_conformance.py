@@ -17,10 +17,10 @@ from dimsetls.codes import AbortSource, ProviderReason
 from dimsetls.dimse.status import Status
 from dimsetls.node.cli import main
 from dimsetls.node.config import load
-from dimsetls.node.conformance import contexts, reached, services_of, statement
-from dimsetls.node.conformance_answers import ABORTS, CRITERIA, RESERVED, STATUSES
-from dimsetls.node.conformance_requirements import iana_name
-from dimsetls.node.conformance_text import (
+from dimsetls.node.conformance.answers import ABORTS, CRITERIA, RESERVED, STATUSES
+from dimsetls.node.conformance.chapters import contexts, reached, services_of, statement
+from dimsetls.node.conformance.requirements import iana_name
+from dimsetls.node.conformance.text import (
     Bullets,
     Document,
     Section,
@@ -39,7 +39,7 @@ from dimsetls.tls.policy import PROFILES
 from dimsetls.tls.revocation import CRLCheck
 
 PACKAGE = Path(dimsetls.__file__).parent
-STATEMENT = {"conformance.py", "conformance_answers.py", "conformance_requirements.py", "conformance_security.py"}
+STATEMENT = "node/conformance/"
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
@@ -79,7 +79,7 @@ def section(text: str, title: str) -> str:
 def calls(name: str, *modules: str) -> Iterator[ast.Call]:
     """Calls of `name` in these modules, in all of them if none is named, in the order of the lines."""
     for module, tree in TREES.items():
-        if (module in modules or not modules) and Path(module).name not in STATEMENT:
+        if (module in modules or not modules) and not module.startswith(STATEMENT):
             found = [each for each in ast.walk(tree) if isinstance(each, ast.Call) and ast.unparse(each.func) == name]
             yield from sorted(found, key=lambda each: each.lineno)
 
@@ -87,7 +87,7 @@ def calls(name: str, *modules: str) -> Iterator[ast.Call]:
 def members(enum: str) -> set[str]:
     """The members of an enumeration that code names, but for its own module and the statement's."""
     return {
-        each.attr for module, tree in TREES.items() if Path(module).name not in STATEMENT
+        each.attr for module, tree in TREES.items() if not module.startswith(STATEMENT)
         for each in ast.walk(tree)
         if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id == enum
     }

@@ -4,8 +4,8 @@ import pytest
 
 from dimsetls.dimse.command import write_command
 from dimsetls.dimse.messages import CEchoRQ, Response
-from dimsetls.node.observations import Answer
-from dimsetls.node.probe_caller import Request, associate
+from dimsetls.node.probe.caller import Request, associate
+from dimsetls.node.probe.observations import Answer
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from dimsetls.ul.pdus import (
     Abort,

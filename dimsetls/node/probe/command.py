@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 from .observations import MOST_CONNECTIONS
 
 
@@ -36,10 +36,10 @@ def add_probe(commands: Any) -> None:
 
 def run_probe(parsed: argparse.Namespace) -> int:
     """Probe, judge, print; returns the exit status."""
-    from ..tls.material import KeyMaterial, TrustRoots
-    from .probe import Probe
+    from ...tls.material import KeyMaterial, TrustRoots
+    from .examination import Probe
+    from .text import as_json, as_text
     from .verdict import judge
-    from .verdict_text import as_json, as_text
 
     if (parsed.cert is None) is not (parsed.key is None):
         parsed.refuse("--cert and --key go together")
@@ -61,7 +61,7 @@ def run_probe(parsed: argparse.Namespace) -> int:
 
 
 def _ae_title(text: str) -> Any:
-    from .values import AE_TITLE
+    from ..values import AE_TITLE
 
     try:
         return AE_TITLE.parse(text)

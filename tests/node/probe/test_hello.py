@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimsetls.node.probe_hello import (
+from dimsetls.node.probe.hello import (
     ALPN,
     CLASS_OF,
     ENCRYPT_THEN_MAC,

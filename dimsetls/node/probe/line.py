@@ -19,11 +19,11 @@ from OpenSSL._util import lib
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from ..tls.bindings import restrict_groups
-from ..tls.evidence import FATAL, KEPT_BYTES, ObservedConnection, record_event
-from ..tls.faults import TransportFault, classify, handshake_timeout
-from ..tls.material import KeyMaterial
-from . import probe_hello as hello
+from ...tls.bindings import restrict_groups
+from ...tls.evidence import FATAL, KEPT_BYTES, ObservedConnection, record_event
+from ...tls.faults import TransportFault, classify, handshake_timeout
+from ...tls.material import KeyMaterial
+from . import hello
 from .observations import Ending, HelloSeen, Reaction, SessionSeen
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]

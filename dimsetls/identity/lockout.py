@@ -1,0 +1,112 @@
+"""Against guessing: failures counted per user, address and certificate, delays that grow, and a lock-out at the end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+REMEMBERED = 20000
+"""Subjects with failures that are kept; then the one whose last failure is the oldest is forgotten."""
+
+
+class Kind(Enum):
+    """What failures are counted for."""
+
+    USER = "user"
+    ADDRESS = "address"
+    CERTIFICATE = "certificate"
+
+
+class Subject(NamedTuple):
+    """One user, address or certificate. Users are folded: directories see no letter case, so guesses have none."""
+
+    kind: Kind
+    value: str
+
+    @classmethod
+    def user(cls, name: str) -> Subject:
+        return cls(Kind.USER, name.casefold())
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.value!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class LockoutPolicy:
+    """How many failures lock a subject out, and for how long (seconds).
+
+    From a third of the limit on each failure doubles the delay before the next try is looked at, beginning with
+    `delay`. A limit of 0 counts nothing. Failures are forgotten when none came for `lockout` seconds.
+    """
+
+    per_user: int = 10
+    per_address: int = 50
+    per_certificate: int = 50
+    delay: float = 1.0
+    lockout: float = 900.0
+
+    def limit(self, kind: Kind) -> int:
+        limits = {Kind.USER: self.per_user, Kind.ADDRESS: self.per_address, Kind.CERTIFICATE: self.per_certificate}
+        return limits[kind]
+
+    def pause(self, kind: Kind, failures: int) -> float:
+        """Seconds for which no further try is looked at, after so many failures."""
+        limit = self.limit(kind)
+        if limit == 0:
+            return 0.0
+        if failures >= limit:
+            return self.lockout
+        beyond = failures - max(1, limit // 3)
+        return min(self.delay * 2.0 ** min(beyond, 30), self.lockout) if beyond >= 0 else 0.0
+
+
+@dataclass(slots=True)
+class _Record:
+    failures: int
+    last: float
+    until: float
+
+
+class Lockout:
+    """The failures of a whole node: `seconds` is a monotonic clock. Guesses elsewhere on the node count as well."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._records: OrderedDict[Subject, _Record] = OrderedDict()
+
+    def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> str | None:
+        """Why no try is looked at now, for the operator; None if one may be."""
+        now = self._seconds()
+        for subject in subjects:
+            record = self._records.get(subject)
+            if record is not None and now < record.until and policy.limit(subject.kind):
+                wait = record.until - now
+                return f"{subject} failed {record.failures} times, the next try is looked at in {wait:.0f} s"
+        return None
+
+    def failed(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> list[Subject]:
+        """Count a failure for each; those that are locked out by it."""
+        now, locked = self._seconds(), []
+        for subject in subjects:
+            limit = policy.limit(subject.kind)
+            if not limit:
+                continue
+            record = self._records.pop(subject, None)
+            if record is None or now - record.last > policy.lockout:
+                record = _Record(0, now, now)
+            record.failures += 1
+            record.last = now
+            record.until = now + policy.pause(subject.kind, record.failures)
+            self._records[subject] = record
+            if record.failures == limit:
+                locked.append(subject)
+        while len(self._records) > REMEMBERED:
+            self._records.popitem(last=False)
+        return locked
+
+    def succeeded(self, subject: Subject) -> None:
+        """Forget a user's failures. Those of an address stay: one good account must not pay for guessing others."""
+        self._records.pop(subject, None)

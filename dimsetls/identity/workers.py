@@ -1,0 +1,88 @@
+"""Threads for back ends that block: few, never waited for without end, and with a bounded queue in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from ..errors import IdentityUnavailable
+
+T = TypeVar("T")
+
+
+class Slots:
+    """How many checks one back end may have under way; one more is refused at once instead of waiting for ever."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._taken = 0
+
+    def take(self) -> None:
+        if self._taken >= self._limit:
+            raise IdentityUnavailable(f"[{self._name}] has {self._taken} checks under way, and takes no more at once")
+        self._taken += 1
+
+    def give_back(self) -> None:
+        self._taken -= 1
+
+
+class Workers:
+    """A pool of threads of one back end's own: one directory that hangs holds up nobody else.
+
+    `threads` checks run at once and `waiting` more may wait. A check that is cancelled keeps its thread until its
+    call returns; `abort` is there to make it.
+    """
+
+    def __init__(self, name: str, reactor: IReactorFromThreads, *, threads: int = 4, waiting: int = 64) -> None:
+        self._slots = Slots(name, threads + waiting)
+        self._reactor = reactor
+        self._pool = ThreadPool(0, threads, f"dimsetls {name}")
+        self._aborts: dict[object, Callable[[], None]] = {}
+
+    def run(self, call: Callable[[], T], abort: Callable[[], None] = lambda: None) -> Deferred[T]:
+        """Call in a thread. Cancelling the Deferred calls `abort` in the reactor thread, and never starts what waits.
+
+        Raises IdentityUnavailable where too many wait.
+        """
+        self._slots.take()
+        if not self._pool.started:
+            self._pool.start()
+        key = object()
+        self._aborts[key] = abort
+
+        def cancel(deferred: Deferred[T]) -> None:
+            if key in self._aborts:
+                self._aborts.pop(key)()
+
+        def work() -> T:
+            if key not in self._aborts:
+                raise CancelledError
+            return call()
+
+        def done(success: bool, result: T | Failure) -> None:
+            self._reactor.callFromThread(finish, result)
+
+        def finish(result: T | Failure) -> None:
+            self._slots.give_back()
+            self._aborts.pop(key, None)
+            if not deferred.called:
+                deferred.callback(result)  # a Failure goes to the errbacks
+            elif isinstance(result, Failure):
+                result.cleanFailure()
+
+        deferred: Deferred[T] = Deferred(cancel)
+        self._pool.callInThreadWithCallback(done, work)
+        return deferred
+
+    def close(self) -> None:
+        """Give up what runs and what waits, and end the threads."""
+        while self._aborts:
+            self._aborts.popitem()[1]()
+        if self._pool.started and not self._pool.joined:
+            self._pool.stop()
