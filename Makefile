@@ -13,7 +13,7 @@ serve: $(VENV)/.installed
 	@test -e var/dimsetls.ini || $(BIN)/dimsetls init var --port $(PORT)
 	@exec $(BIN)/twistd --nodaemon --pidfile=var/twistd.pid dimsetls --config var/dimsetls.ini
 
-test: $(VENV)/.tested debian scanners check
+test: debian $(VENV)/.tested scanners check
 	$(BIN)/pytest $(PYTEST)
 	$(MAKE) --no-print-directory oldest
 
@@ -25,15 +25,22 @@ check: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, openssl, and a scanner of TLS.
-DEBIAN := dcmtk openssl orthanc testssl.sh
+# What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, openssl, a scanner of TLS,
+# a directory, a KDC and what gssapi is built with, and an independent verifier of XML signatures.
+DEBIAN := dcmtk openssl orthanc testssl.sh slapd ldap-utils krb5-kdc krb5-admin-server krb5-user \
+	libkrb5-dev gcc python3-dev faketime xmlsec1
 debian:
 	@missing=""; for package in $(DEBIAN); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "The tests need Debian packages that are missing; run: sudo apt-get install$$missing" >&2; exit 1; fi; \
+	policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then \
+		trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; fi; \
+	echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+# (While they are installed no daemon is started: the tests start their own, on ports of their own.)
 
 # Debian keeps the module that fills a virtual environment in a package of its own.
 $(VENV)/bin/python $(OLDEST)/bin/python:
@@ -47,7 +54,7 @@ $(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,kerberos,jwt,saml]'
 	@touch $@
 
 $(OLDEST)/.installed: $(OLDEST)/bin/python setup.cfg

@@ -7,13 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..codes import REJECT_REASONS
-from ..errors import AssociationAborted, AssociationError, AssociationReleased, ProviderAborted
+from ..errors import (
+    AssociationAborted,
+    AssociationError,
+    AssociationReleased,
+    IdentityDenied,
+    IdentityError,
+    ProviderAborted,
+)
+from ..identity.gate import Admission, stripped
+from ..identity.interfaces import Presenter
 from ..tls.faults import TransportFault
 from ..tls.session import TLSSession
 from ..ul.buffer import LengthLimits
@@ -164,6 +174,8 @@ class Acceptor:
         self._started = 0.0
         self._told = False  # that this connection came to nothing
         self._outcome: tuple[str, str, int | None] | None = None
+        self._checking: Deferred[Admission] | None = None
+        self._is_counted = False  # among the associations, from the moment that its identity is looked at
 
     # From the protocol -----------------------------------------------------------------------------------------
 
@@ -183,8 +195,10 @@ class Acceptor:
                 self._protocol.release_response()
                 self._end("released", AssociationReleased("the peer released the association"))
             case AbortIndication():
+                self._stop_checking()
                 self._end("aborted", AssociationAborted("the peer aborted the association"))
             case ProviderAbortIndication(reason, detail):
+                self._stop_checking()
                 self._end("provider-aborted", ProviderAborted(reason, detail), reason)
             case ReleaseConfirmation():
                 pass  # the acceptor never asks for release (PS3.7 Annex A.5)
@@ -196,6 +210,8 @@ class Acceptor:
             self._end("expired", AssociationError(sentence))
 
     def closed(self, fault: TransportFault) -> None:
+        self._stop_checking()
+        self._uncount()
         if self._association is not None:
             self._tell_end(self._association)
         elif not self._told:
@@ -204,7 +220,6 @@ class Acceptor:
 
     def _tell_end(self, association: Association) -> None:
         parties = self._parties
-        self._factory.count.remove(self._protocol.peer_host, parties.calling_ae_title)
         association.end(AssociationError("the association is over"))
         outcome, detail, reason = self._outcome or ("aborted", str(association.ended), None)
         seconds = self._clock.seconds() - self._started
@@ -221,7 +236,7 @@ class Acceptor:
     @property
     def is_idle(self) -> bool:
         """Whether there is no association on this connection, not yet or not at all."""
-        return self._association is None
+        return self._association is None and self._checking is None
 
     def cut(self, condition: str) -> None:
         """End the connection at once, for a condition of the failure table."""
@@ -250,27 +265,77 @@ class Acceptor:
         if isinstance(verdict, Rejection):
             self._reject(verdict)
         else:
-            self._accept(request, verdict)
+            self._identify(request, verdict)
 
-    def _accept(self, request: AssociateRQ, entity: ApplicationEntity) -> None:
+    def _identify(self, request: AssociateRQ, entity: ApplicationEntity) -> None:
+        """Ask who the user is, last of all: strangers do not reach the directory. The place is held meanwhile."""
+        self._factory.count.add(self._protocol.peer_host, self._parties.calling_ae_title)
+        self._is_counted = True
+        offered = request.user_information
+        # From here on nobody keeps a credential but the gate, and only while it checks.
+        request = replace(request, user_information=stripped(offered))
+        if entity.gate is None:
+            is_there = offered.user_identity is not None
+            self._accept(Admission(note="a user identity came, and none is checked here" if is_there else ""),
+                         request, entity)
+            return
+        tls = self._parties.tls
+        presenter = Presenter(
+            self._protocol.peer_host, request.calling_ae_title, request.called_ae_title,
+            tls.peer if tls else None, tls.channel_binding if tls else None,
+        )  # fmt: skip
+        self._checking = checking = entity.gate.check(offered, presenter)
+        checking.addCallbacks(self._accept, self._not_identified, (request, entity))
+        checking.addErrback(self._cannot_accept)
+
+    def _not_identified(self, failure: Failure) -> None:
+        failure.trap(IdentityError, CancelledError)
+        self._checking = None
+        error = failure.value
+        if isinstance(error, IdentityDenied):
+            self._reject(Rejection("user identity", str(error), error.is_security_alert))
+        elif isinstance(error, IdentityError):
+            self._reject(Rejection("temporary congestion", str(error)))
+
+    def _cannot_accept(self, failure: Failure) -> None:
+        log.failure("[{association}] an association was not answered", failure, association=self._parties.association)
+        self._protocol.abort()
+
+    def _stop_checking(self) -> None:
+        checking, self._checking = self._checking, None
+        if checking is not None:
+            checking.cancel()
+
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._factory.count.remove(self._protocol.peer_host, self._parties.calling_ae_title)
+
+    def _accept(self, admission: Admission, request: AssociateRQ, entity: ApplicationEntity) -> None:
+        self._checking = None
+        if self._factory.draining:
+            self._reject(Rejection("temporary congestion", "the service is shutting down"))
+            return
+        self._parties = replace(self._parties, principal=admission.principal)
         services = entity.services
         policy = AcceptorPolicy(
             services.support, services.extended, entity.maximum_length, entity.maximum_operations_invoked
         )
         answer, agreement = answer_request(request, policy)
+        answer = replace(answer, user_information=admission.answer(answer.user_information))
         association = Association(self._protocol, self._parties, agreement, services=services, is_requestor=False)
         self._association = association
         self._provider.receiver = association.receiver
-        self._factory.count.add(self._protocol.peer_host, self._parties.calling_ae_title)
         self._started = self._clock.seconds()
         peer = request.user_information
         self._factory.tell(AssociationStarted(
             self._parties, len(agreement.contexts), len(request.presentation_contexts),
-            peer.implementation_version_name or peer.implementation_class_uid,
+            peer.implementation_version_name or peer.implementation_class_uid, admission.note,
         ))  # fmt: skip
         self._protocol.accept(answer)
 
     def _reject(self, rejection: Rejection) -> None:
+        self._uncount()
         answer = AssociateRJ(*REJECT[rejection.what])
         self._refused(rejection.sentence, answer, rejection.is_security_alert)
         self._protocol.reject(answer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..codes import RejectResult, RejectSource
+from ..identity.gate import Gate
 from ..tls.session import PeerCertificate
 from ..uids import APPLICATION_CONTEXT
 from ..ul.pdus import AssociateRQ
@@ -20,6 +21,7 @@ REJECT = {
     "application context": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 2),
     "calling AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 3),
     "called AE title": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_USER, 7),
+    "user identity": (RejectResult.REJECTED_PERMANENT, RejectSource.SERVICE_PROVIDER_ACSE, 1),
     "temporary congestion": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 1),
     "local limit exceeded": (RejectResult.REJECTED_TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 2),
 }
@@ -55,7 +57,8 @@ def admit_anyone(caller: Caller) -> Refusal | None:
 class ApplicationEntity:
     """One AE of ours: its title, what it does, and whom it admits.
 
-    `admits(caller)` says why a peer may not call (calling AE title not recognized), or None if it may.
+    `admits(caller)` says why a peer may not call (calling AE title not recognized), or None if it may. `gate`
+    checks user identities; without one they are ignored, as PS3.7 D.3.3.7 has it for an acceptor that checks none.
     """
 
     ae_title: str
@@ -63,6 +66,7 @@ class ApplicationEntity:
     admits: Admits = admit_anyone
     maximum_length: int = LARGEST_PDU_LENGTH
     maximum_operations_invoked: int = 1
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)

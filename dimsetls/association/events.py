@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from twisted.logger import Logger, LogLevel
 
+from ..identity.principal import Principal
 from ..tls.faults import TransportFault
 from ..tls.session import TLSSession
 
@@ -23,6 +24,8 @@ class Parties:
     calling_ae_title: str = ""
     called_ae_title: str = ""
     tls: TLSSession | None = None
+    principal: Principal | None = None
+    """The user whose identity was verified."""
 
     @property
     def certificate(self) -> str:
@@ -63,6 +66,8 @@ class AssociationStarted:
     contexts_accepted: int
     contexts_proposed: int
     implementation: str
+    note: str = ""
+    """What else to say of how it was negotiated: an identity that was ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class AssociationLog:
             "called_ae_title": printable(who.called_ae_title),
             "certificate": printable(who.certificate),
             "protection": who.protection,
+            "user": printable(str(who.principal)) if who.principal else None,
         }
         match event:
             case ConnectionFailed(fault=fault):
@@ -118,8 +124,10 @@ class AssociationLog:
             case AssociationStarted():
                 fields |= {"contexts_accepted": event.contexts_accepted, "contexts_proposed": event.contexts_proposed}
                 fields |= {"implementation": printable(event.implementation)}
-                line = f"[{{association}}] started {_WHO} {_HOW}, "
-                line += "{contexts_accepted} of {contexts_proposed} contexts, peer is {implementation}"
+                fields["for_user"] = f"for {fields['user']}, " if who.principal else ""
+                line = f"[{{association}}] started {_WHO} {_HOW}, {{for_user}}"
+                line += "{contexts_accepted} of {contexts_proposed} contexts, peer is {implementation}{note}"
+                fields["note"] = f"; {printable(event.note)}" if event.note else ""
                 self._line("info", line, fields)
             case AssociationEnded():
                 for name in ("outcome", "provider_reason", "operations", "failures", "instances", "octets", "seconds"):

@@ -90,6 +90,15 @@ class Admission:
     extended: ExtendedNegotiation | None = None
     note: str = ""
 
+    def answer(self, ours: UserInformation) -> UserInformation:
+        """The user information of the A-ASSOCIATE-AC, with what is answered to the identity."""
+        extended = (self.extended,) if self.extended else ()
+        return replace(
+            ours,
+            user_identity_response=self.response,
+            extended_negotiations=ours.extended_negotiations + extended,
+        )
+
 
 class Gate:
     """Checks identities. `lockout` and `successes` are shared by all gates of a node."""

@@ -63,6 +63,8 @@ class TLSSession:
     server_name: str | None
     """The SNI name, sent or received."""
     peer: PeerCertificate | None
+    channel_binding: bytes = field(default=b"", repr=False)
+    """`tls-exporter`, 32 octets that name this connection alone, for identities that are bound to it (RFC 9266)."""
 
 
 def read_session(transport: object) -> TLSSession | None:
@@ -81,6 +83,8 @@ def read_session(transport: object) -> TLSSession | None:
         alpn=alpn.decode("ascii", "replace") if alpn else None,
         server_name=server_name.decode("ascii", "replace") if server_name else None,
         peer=PeerCertificate.of(certificate) if certificate is not None else None,
+        # An empty context and none differ on TLS 1.2; RFC 9266 §2 has an empty one.
+        channel_binding=connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""),
     )
 
 

@@ -52,6 +52,7 @@ def test_every_rejection_is_a_row_of_the_table_in_the_standard():
         "application context": "application context name not supported",
         "calling AE title": "calling AE title not recognized",
         "called AE title": "called AE title not recognized",
+        "user identity": "no reason given",
         "temporary congestion": "temporary congestion",
         "local limit exceeded": "local limit exceeded",
     }
