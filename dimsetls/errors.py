@@ -11,6 +11,7 @@
     │   ├── AssociationAborted      A-ABORT from the peer's user
     │   ├── ProviderAborted         A-P-ABORT: protocol, transport or TLS ended the association
     │   └── AssociationReleased     the association ended in order, before the operation did
+    │       └── AssociationRetired  its keys have protected enough; open a new one
     ├── IdentityError               a user identity is not accepted
     │   ├── IdentityDenied          it is wrong, expired, revoked, replayed or malformed
     │   │   └── IdentityUnknown     this back end knows no such user or issuer; another one may
@@ -89,6 +90,17 @@ class ProviderAborted(AssociationError):
 
 class AssociationReleased(AssociationError):
     """The association was released before the operation was complete."""
+
+
+class AssociationRetired(AssociationReleased):
+    """The association takes no further request, as its keys have protected enough (RFC 9325 §4.4): open a new one.
+
+    `reason` is that of the condition `key-usage-limit` in :mod:`dimsetls.tls.conditions`.
+    """
+
+    def __init__(self, reason: int, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class IdentityError(DimsetlsError):

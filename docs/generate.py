@@ -9,16 +9,15 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dimsetls.node.config import load
 from dimsetls.node.conformance import markdown, statement
 from dimsetls.node.explain import hexadecimal, in_order
-from dimsetls.node.options import SECTIONS, Option, SectionKind
-from dimsetls.tls.conditions import CONDITIONS
+from dimsetls.node.language import Option, SectionKind
+from dimsetls.node.options import SECTIONS
+from dimsetls.node.reading import load
 from dimsetls.tls.policy import PROFILES, TLSPolicy, TLSVersion
 
 DOCS = Path(__file__).parent
 _PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->\n)", re.DOTALL)
-_OF_ANY_ALERT = "TLS ended with the alert"
 
 
 def options() -> Iterator[str]:
@@ -68,15 +67,6 @@ def _list(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def conditions() -> Iterator[str]:
-    """Every way a connection can end that has a row of its own."""
-    yield from ("", "| code | name | class | meaning |", "|---|---|---|---|")
-    for row in CONDITIONS.values():
-        if not row.sentence.startswith(_OF_ANY_ALERT):
-            yield f"| {row.reason:X}H | `{row.name}` | {row.fault_class.value} | {_cell(row.sentence)} |"
-    yield ""
-
-
 def reasons() -> Iterator[str]:
     """Every code of the A-P-ABORT indication."""
     yield from ("", "| code | name | class | meaning | cause | remedy |", "|---|---|---|---|---|---|")
@@ -91,15 +81,15 @@ def _cell(text: str) -> str:
 
 
 def conformance() -> Iterator[str]:
-    """The conformance statement of the sample configuration, without its title."""
+    """The conformance statement of the sample configuration, without its title and what another page has."""
     sample = load(DOCS.parent / "etc" / "dimsetls.ini")
-    yield from markdown(statement(sample)).splitlines()[1:]
-    yield ""
+    _, *lines = markdown(statement(sample)).splitlines()
+    yield from lines[: lines.index("### C.2 Provider reasons") + 1]
+    yield from ("", "As in [provider reasons](provider-reasons.md); a node prints them here.", "")
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "options": options, "profiles": profiles, "conditions": conditions, "conformance": conformance,
-    "reasons": reasons,
+    "options": options, "profiles": profiles, "conformance": conformance, "reasons": reasons,
 }
 
 

@@ -20,10 +20,10 @@ from dimsetls.association.admission import REJECT
 from dimsetls.codes import ProviderReason
 from dimsetls.dimse.status import Status
 from dimsetls.node.cli import _parser, main
-from dimsetls.node.config import load
 from dimsetls.node.ini import parse
 from dimsetls.node.init import init
 from dimsetls.node.prepare import prepare
+from dimsetls.node.reading import load
 from dimsetls.node.service import Options
 from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.material import KeyMaterial, TrustRoots

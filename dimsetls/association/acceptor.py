@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,7 +22,8 @@ from ..errors import (
     IdentityError,
     ProviderAborted,
 )
-from ..identity.gate import Admission, stripped
+from ..identity.authorization import Permission
+from ..identity.gate import Admission, Expiry, stripped
 from ..identity.interfaces import Presenter
 from ..tls.faults import TransportFault
 from ..tls.session import TLSSession
@@ -39,7 +40,7 @@ from ..ul.negotiation import AcceptorPolicy, answer_request
 from ..ul.pdus import AssociateRJ, AssociateRQ
 from ..ul.provider import UpperLayerProvider
 from ..ul.writer import LARGEST_PDU_LENGTH
-from .admission import REJECT, ApplicationEntity, Caller, Rejection, judge
+from .admission import REJECT, ApplicationEntity, Caller, Offer, Rejection, judge
 from .events import (
     AssociationEnded,
     AssociationLog,
@@ -175,6 +176,7 @@ class Acceptor:
         self._told = False  # that this connection came to nothing
         self._outcome: tuple[str, str, int | None] | None = None
         self._checking: Deferred[Admission] | None = None
+        self._term: IDelayedCall | None = None
         self._is_counted = False  # among the associations, from the moment that its identity is looked at
 
     # From the protocol -----------------------------------------------------------------------------------------
@@ -207,21 +209,27 @@ class Acceptor:
         if self._association is None:
             self._refused(sentence)
         else:
-            self._end("expired", AssociationError(sentence))
+            cause = self._protocol.cause
+            assert cause is not None
+            self._end("expired", ProviderAborted(cause.reason, sentence), cause.reason)
 
     def closed(self, fault: TransportFault) -> None:
         self._stop_checking()
         self._uncount()
+        if self._term is not None and self._term.active():
+            self._term.cancel()
         if self._association is not None:
-            self._tell_end(self._association)
+            self._tell_end(self._association, fault)
         elif not self._told:
             self._close_without_association(fault)
         self._factory.closed(self)
 
-    def _tell_end(self, association: Association) -> None:
+    def _tell_end(self, association: Association, fault: TransportFault) -> None:
         parties = self._parties
         association.end(AssociationError("the association is over"))
         outcome, detail, reason = self._outcome or ("aborted", str(association.ended), None)
+        if reason is None and fault.name == "close-timeout":  # nothing is lost, so the outcome stays what it was
+            detail, reason = detail or str(fault), fault.reason
         seconds = self._clock.seconds() - self._started
         self._factory.tell(AssociationEnded(
             parties, outcome, detail, reason, association.operations, association.failures,
@@ -272,20 +280,20 @@ class Acceptor:
         self._factory.count.add(self._protocol.peer_host, self._parties.calling_ae_title)
         self._is_counted = True
         offered = request.user_information
-        # From here on nobody keeps a credential but the gate, and only while it checks.
-        request = replace(request, user_information=stripped(offered))
-        if entity.gate is None:
-            is_there = offered.user_identity is not None
-            self._accept(Admission(note="a user identity came, and none is checked here" if is_there else ""),
-                         request, entity)
-            return
         tls = self._parties.tls
         presenter = Presenter(
             self._protocol.peer_host, request.calling_ae_title, request.called_ae_title,
             tls.peer if tls else None, tls.channel_binding if tls else None,
         )  # fmt: skip
+        # From here on nobody keeps a credential but the gate, and only while it checks.
+        request = replace(request, user_information=stripped(offered))
+        if entity.gate is None:
+            is_there = offered.user_identity is not None
+            note = "a user identity came, and none is checked here" if is_there else ""
+            self._accept(Admission(note=note), request, entity, presenter)
+            return
         self._checking = checking = entity.gate.check(offered, presenter)
-        checking.addCallbacks(self._accept, self._not_identified, (request, entity))
+        checking.addCallbacks(self._accept, self._not_identified, (request, entity, presenter))
         checking.addErrback(self._cannot_accept)
 
     def _not_identified(self, failure: Failure) -> None:
@@ -311,28 +319,41 @@ class Acceptor:
             self._is_counted = False
             self._factory.count.remove(self._protocol.peer_host, self._parties.calling_ae_title)
 
-    def _accept(self, admission: Admission, request: AssociateRQ, entity: ApplicationEntity) -> None:
+    def _accept(
+        self, admission: Admission, request: AssociateRQ, entity: ApplicationEntity, presenter: Presenter
+    ) -> None:
         self._checking = None
         if self._factory.draining:
             self._reject(Rejection("temporary congestion", "the service is shutting down"))
             return
         self._parties = replace(self._parties, principal=admission.principal)
         services = entity.services
+        expiry = entity.gate.policy.expiry if entity.gate else Expiry.IGNORE
+        permission = Permission(entity.authorization, admission.principal, presenter, expiry)
+        offer = Offer(entity, permission, request.user_information.role_selections)
         policy = AcceptorPolicy(
-            services.support, services.extended, entity.maximum_length, entity.maximum_operations_invoked
+            offer.support, services.extended, entity.maximum_length, entity.maximum_operations_invoked
         )
         answer, agreement = answer_request(request, policy)
         answer = replace(answer, user_information=admission.answer(answer.user_information))
-        association = Association(self._protocol, self._parties, agreement, services=services, is_requestor=False)
+        association = Association(
+            self._protocol, self._parties, agreement, services=services, is_requestor=False, permission=permission
+        )
         self._association = association
         self._provider.receiver = association.receiver
         self._started = self._clock.seconds()
         peer = request.user_information
         self._factory.tell(AssociationStarted(
             self._parties, len(agreement.contexts), len(request.presentation_contexts),
-            peer.implementation_version_name or peer.implementation_class_uid, admission.note,
+            peer.implementation_version_name or peer.implementation_class_uid,
+            "; ".join(filter(None, (admission.note, offer.note))),
         ))  # fmt: skip
         self._protocol.accept(answer)
+        if (seconds := permission.seconds_to_abort()) is not None:
+            self._term = self._clock.callLater(seconds, self._identity_expired)
+
+    def _identity_expired(self) -> None:
+        self.shut_down(f"the identity of {self._parties.principal} has expired")
 
     def _reject(self, rejection: Rejection) -> None:
         self._uncount()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..codes import RejectResult, RejectSource
+from ..identity.authorization import Authorization, Permission
+from ..identity.credentials import Method
 from ..identity.gate import Gate
 from ..tls.session import PeerCertificate
-from ..uids import APPLICATION_CONTEXT
-from ..ul.pdus import AssociateRQ
+from ..uids import APPLICATION_CONTEXT, BEARER_TOKEN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..ul.negotiation import Refused, Support
+from ..ul.pdus import AssociateRQ, CommonExtendedNegotiation, RoleSelection
 from ..ul.writer import LARGEST_PDU_LENGTH
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class ApplicationEntity:
 
     `admits(caller)` says why a peer may not call (calling AE title not recognized), or None if it may. `gate`
     checks user identities; without one they are ignored, as PS3.7 D.3.3.7 has it for an acceptor that checks none.
+    `authorization` says who may do what; without one whoever is admitted may do everything.
     """
 
     ae_title: str
@@ -67,6 +71,7 @@ class ApplicationEntity:
     maximum_length: int = LARGEST_PDU_LENGTH
     maximum_operations_invoked: int = 1
     gate: Gate | None = None
+    authorization: Authorization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,34 @@ def judge(
     if 0 < length < 8:
         return Rejection("no reason", f"the peer takes P-DATA of {length} bytes, which leaves no room for data")
     return entity
+
+
+class Offer:
+    """What one caller may have of what an AE supports; `note` says what is refused, for the log."""
+
+    def __init__(self, entity: ApplicationEntity, permission: Permission, roles: Iterable[RoleSelection]) -> None:
+        self._entity = entity
+        self._permission = permission
+        self._roles = {role.sop_class_uid: role for role in roles}
+        self._refused: dict[str, str] = {}
+
+    def support(self, abstract_syntax: str, common: CommonExtendedNegotiation | None) -> Support | Refused | None:
+        """What is supported for the abstract syntax, as negotiation asks for it."""
+        gate = self._entity.gate
+        if abstract_syntax == BEARER_TOKEN and gate is not None and Method.BEARER in gate.policy.back_ends:
+            return Support((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))  # it has no operations
+        supported = self._entity.services.support(abstract_syntax, common)
+        left = self._permission.restrict(supported, abstract_syntax, self._roles.get(abstract_syntax))
+        if isinstance(left, Refused):
+            self._refused[abstract_syntax] = left.sentence
+        return left
+
+    @property
+    def note(self) -> str:
+        if not self._refused:
+            return ""
+        first = next(iter(self._refused.values()))
+        return f"{len(self._refused)} SOP classes are refused: {first}" if len(self._refused) > 1 else first
 
 
 def is_ae_title(title: str) -> bool:

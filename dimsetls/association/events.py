@@ -76,9 +76,10 @@ class AssociationEnded:
 
     parties: Parties
     outcome: str
-    """`released`, `aborted` (by the peer's user), `provider-aborted` (A-P-ABORT) or `expired` (a deadline of ours)."""
+    """`released`, `aborted` (by a user), `provider-aborted` (A-P-ABORT) or `expired` (a deadline or limit of ours)."""
     detail: str
     provider_reason: int | None
+    """The code of the condition (:mod:`dimsetls.tls.conditions`), where the end has one."""
     operations: int
     failures: int
     """Operations answered with a failure status."""
@@ -150,5 +151,10 @@ _HOW = "({protection}, {certificate})"
 
 
 def printable(text: str) -> str:
-    """The text with everything but printable ASCII escaped; a certificate's or AE title's bytes are the peer's."""
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    """The text with everything but printable ASCII escaped; a certificate's or AE title's bytes are the peer's.
+
+    The section sign of our own sentences is left as it is.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "§".join(part.encode("unicode_escape").decode("ascii") for part in text.split("§"))

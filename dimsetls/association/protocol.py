@@ -23,7 +23,7 @@ from zope.interface import implementer
 from ..tls.evidence import Evidence, evidence_of
 from ..tls.faults import TransportFault, classify, handshake_timeout
 from ..tls.session import TLSSession, read_session
-from ..tls.usage import KeyUsage, Wear
+from ..tls.usage import KeyUsage
 from ..ul.effects import (
     CloseTransport,
     Effect,
@@ -73,7 +73,7 @@ class AssociationUser(Typing):
         """A service primitive of PS3.8 §7."""
 
     def expired(self, sentence: str) -> None:
-        """A deadline of ours passed and the association is being aborted."""
+        """A deadline or limit of ours is reached and the association is being aborted, see `cause`."""
 
     def closed(self, fault: TransportFault) -> None:
         """The transport is gone. Any A-P-ABORT that this means was indicated before."""
@@ -106,8 +106,6 @@ class AssociationProtocol(Protocol):
         self._open_transport = open_transport
         self._evidence: Evidence | None = None
         self._key_usage: KeyUsage | None = None
-        self._wear = Wear.FRESH  # that the operator knows of
-        self._cause: TransportFault | None = None  # of a close that is our own doing
         self._handshake_deadline: IDelayedCall | None = None
         self._artim: IDelayedCall | None = None
         self._close_deadline: IDelayedCall | None = None
@@ -124,6 +122,8 @@ class AssociationProtocol(Protocol):
         """The peer's address without port, for counting."""
         self.rejection: AssociateRJ | None = None
         """The A-ASSOCIATE-RJ that went out, whether the user decided on it or the provider (AE-6)."""
+        self.cause: TransportFault | None = None
+        """Why the connection ends, where that is our own doing."""
 
     # The transport ---------------------------------------------------------------------------------------------
 
@@ -168,13 +168,13 @@ class AssociationProtocol(Protocol):
                 call.cancel()
         for timer in (self._pdu_timer, self._idle_timer, self._write_timer):
             timer.cancel()
-        fault = self._cause or classify(reason, self._evidence)
-        self.perform(self._provider.transport_closed(fault.reason, fault.sentence))
+        fault = self.cause or classify(reason, self._evidence)
+        self.perform(self._provider.transport_closed(fault.reason, str(fault)))
         self.user.closed(fault)
 
     def connect_failed(self, fault: TransportFault) -> None:
         """The transport that OpenTransport asked for could not be opened."""
-        self.perform(self._provider.transport_closed(fault.reason, fault.sentence))
+        self.perform(self._provider.transport_closed(fault.reason, str(fault)))
         self.user.closed(fault)
 
     # The user ------------------------------------------------------------------------------------------------------
@@ -196,36 +196,19 @@ class AssociationProtocol(Protocol):
 
     def send_data(self, pdus: Iterable[bytes]) -> None:
         """Write whole P-DATA-TF PDUs, in one piece: two small segments would wait for each other's ACK."""
-        is_requestor = self._open_transport is not None
-        if is_requestor:  # before its next request, and an acceptor after its last answer: between two operations
-            self._spare_the_keys()
         self._provider.check_data_request()
         data = b"".join(pdus)
         self.transport.write(data)
         if self._key_usage is not None:
             self._key_usage.wrote(len(data))
-        if not is_requestor:
-            self._spare_the_keys()
 
-    def _spare_the_keys(self) -> None:
-        """End the association before its keys protect more than they may (RFC 9325 §4.4); TLS here cannot renew them.
-
-        Only a requestor may release (PS3.7 Annex A.5), and only its user knows when, so both ends abort.
-        """
-        usage, evidence = self._key_usage, self._evidence
-        if usage is None or evidence is None:
-            return
-        receiver = self._provider.receiver
-        usage.read(evidence.octets, receiver.octets if receiver else 0)
-        wear = usage.wear
-        if wear is self._wear or (wear is Wear.SPENT and self.user.busy()):
-            return
-        if wear is Wear.WORN:
-            log.warn("the association with {peer} will soon have to end: {usage}", peer=self.peer, usage=str(usage))
-        else:
-            self._cause = TransportFault.named("key-usage-limit", detail=str(usage))
-            self._expire(f"{self._cause.sentence} ({usage})")
-        self._wear = wear
+    @property
+    def key_usage(self) -> KeyUsage | None:
+        """What the connection's keys have protected so far; None where there is no limit that they could reach."""
+        if self._key_usage is not None and self._evidence is not None:
+            receiver = self._provider.receiver
+            self._key_usage.read(self._evidence.octets, receiver.octets if receiver else 0)
+        return self._key_usage
 
     def release_request(self) -> None:
         self.perform(self._provider.release_request())
@@ -239,8 +222,15 @@ class AssociationProtocol(Protocol):
 
     def drop(self, fault: TransportFault) -> None:
         """Cut the transport at once, and give `fault` as the reason."""
-        self._cause = self._cause or fault
+        self.cause = self.cause or fault
         self.transport.abortConnection()
+
+    def expire(self, fault: TransportFault) -> None:
+        """Abort the association, and give `fault` as the reason; nothing happens where there is none."""
+        if self.established or self._provider.state is State.STA3:
+            self.cause = self.cause or fault
+            self.user.expired(str(self.cause))
+            self.abort()
 
     def hold(self, why: Hashable, waiting: bool) -> None:
         """Stop reading from the peer while anyone's `why` is waiting."""
@@ -296,7 +286,7 @@ class AssociationProtocol(Protocol):
         self._holds.clear()
         transport.resumeProducing()  # or the peer's close would never be read
         transport.loseConnection()
-        self._close_deadline = self._clock.callLater(linger, transport.abortConnection)
+        self._close_deadline = self._clock.callLater(linger, self._close_expired, linger)
 
     # Deadlines -----------------------------------------------------------------------------------------------------
 
@@ -308,9 +298,18 @@ class AssociationProtocol(Protocol):
         if self._provider.state is State.STA2:
             seconds = self._timeouts.artim
             self.user.expired(f"no complete A-ASSOCIATE-RQ came within {seconds:g} s (ARTIM); the connection is closed")
+        else:
+            self._not_closed(self._timeouts.artim)
         effects = self._provider.artim_expired()
         self._close(LINGER_AFTER_EXPIRY)
         self.perform(effects)
+
+    def _close_expired(self, linger: float) -> None:
+        self._not_closed(linger)
+        self.transport.abortConnection()
+
+    def _not_closed(self, seconds: float) -> None:
+        self.cause = self.cause or TransportFault.named("close-timeout", detail=f"{seconds:g} s")
 
     def _pdu_phase(self) -> Hashable | None:
         if not self._provider.mid_pdu or self._holds:
@@ -318,7 +317,8 @@ class AssociationProtocol(Protocol):
         return self._provider.pdus_received
 
     def _pdu_expired(self) -> None:
-        self._expire(f"a PDU was not complete within {self._timeouts.pdu:g} s of its first byte")
+        detail = f"{self._timeouts.pdu:g} s from its first byte"
+        self.expire(TransportFault.named("pdu-timeout", detail=detail))
 
     def _idle_phase(self) -> Hashable | None:
         if not self.established:
@@ -328,20 +328,15 @@ class AssociationProtocol(Protocol):
         return self._provider.pdus_received
 
     def _idle_expired(self) -> None:
-        self._expire(f"nothing came on the association for {self._timeouts.idle:g} s")
+        self.expire(TransportFault.named("idle-timeout", detail=f"{self._timeouts.idle:g} s"))
 
     def _write_phase(self) -> Hashable | None:
         return self._stalls if self._stalled else None
 
     def _write_expired(self) -> None:
-        self._expire(f"the peer took nothing of our output for {self._timeouts.write:g} s")
+        self.expire(TransportFault.named("write-timeout", detail=f"{self._timeouts.write:g} s"))
         # An A-ABORT would wait behind the output that the peer does not take.
         self.transport.abortConnection()
-
-    def _expire(self, sentence: str) -> None:
-        if self.established or self._provider.state is State.STA3:
-            self.user.expired(sentence)
-            self.abort()
 
     # IPushProducer: the transport's output buffer is full, or empty again -----------------------------------------
 

@@ -17,6 +17,7 @@ from ..errors import (
     AssociationError,
     AssociationRejected,
     AssociationReleased,
+    AssociationRetired,
     LocalProtocolError,
     ProviderAborted,
     RemoteProtocolError,
@@ -136,17 +137,21 @@ class RequestedAssociation(Association):
 
     async def release(self) -> None:
         """Release the association in order, and wait until it is."""
-        await self._requestor.release()
+        if not isinstance(self.ended, AssociationRetired):
+            await self._requestor.release()
 
     async def __aenter__(self) -> RequestedAssociation:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         if self.ended is None:
-            if kind is None:
+            if kind is None or self._retired is not None:
                 await self.release()
             else:
                 self.abort()
+
+    def _retire(self, fault: TransportFault) -> None:
+        self._requestor.ask_for_release(self._retired)
 
 
 class Requestor:
@@ -171,7 +176,8 @@ class Requestor:
         self._protocol.user = self
         self._association: RequestedAssociation | None = None
         self._waiting: Deferred[RequestedAssociation] | None = None
-        self._releasing: Deferred[None] | None = None
+        self._releasing: list[Deferred[None]] = []
+        self._retired: AssociationRetired | None = None  # asked for release by itself
         self._deadline: IDelayedCall | None = None
         self._tls: TLSSession | None = None
         self._connecting: Deferred[IProtocol] | None = None
@@ -183,10 +189,17 @@ class Requestor:
         return waiting
 
     async def release(self) -> None:
-        self._protocol.release_request()  # first: where it is not permitted, nothing has begun
-        self._releasing = Deferred()
-        self._await_answer("A-RELEASE-RP")
-        await self._releasing
+        if self._retired is None:
+            self.ask_for_release()
+        released: Deferred[None] = Deferred()
+        self._releasing.append(released)
+        await released
+
+    def ask_for_release(self, retired: AssociationRetired | None = None) -> None:
+        if self._retired is None:
+            self._protocol.release_request()  # first: where it is not permitted, nothing has begun
+            self._retired = retired
+            self._await_answer("A-RELEASE-RP")
 
     # From the protocol -----------------------------------------------------------------------------------------
 
@@ -207,7 +220,7 @@ class Requestor:
                 if not collision:
                     self._end(AssociationReleased("the peer released the association"))
             case ReleaseConfirmation():
-                self._end(AssociationReleased("the association was released"))
+                self._end(self._retired or AssociationReleased("the association was released"))
             case AbortIndication():
                 self._end(AssociationAborted("the peer aborted the association"))
             case ProviderAbortIndication(reason, detail):
@@ -216,10 +229,11 @@ class Requestor:
                 pass  # no peer can ask us: the table answers an A-ASSOCIATE-RQ with AA-8
 
     def expired(self, sentence: str) -> None:
-        self._end(AssociationError(sentence))
+        assert self._protocol.cause is not None
+        self._end(ProviderAborted(self._protocol.cause.reason, sentence))
 
     def closed(self, fault: TransportFault) -> None:
-        self._end(ProviderAborted(fault.reason, fault.sentence))
+        self._end(ProviderAborted(fault.reason, str(fault)))
 
     def busy(self) -> bool:
         return self._association is not None and self._association.busy
@@ -243,7 +257,8 @@ class Requestor:
         self._deadline = self._clock.callLater(self._answer_timeout, self._no_answer, what)
 
     def _no_answer(self, what: str) -> None:
-        self._end(AssociationError(f"the peer gave no {what} within {self._answer_timeout:g} s"))
+        fault = TransportFault.named("answer-timeout", detail=f"no {what} within {self._answer_timeout:g} s")
+        self._end(ProviderAborted(fault.reason, str(fault)))
         self._protocol.abort()
 
     def _confirm(self, answer: AssociateAC | AssociateRJ) -> None:
@@ -271,16 +286,16 @@ class Requestor:
     def _end(self, error: AssociationError) -> None:
         self._cancel_deadline()
         waiting, self._waiting = self._waiting, None
-        releasing, self._releasing = self._releasing, None
+        releasing, self._releasing = self._releasing, []
         if self._association is not None:
             self._association.end(error)
         if waiting is not None:
             waiting.errback(error)
-        if releasing is not None:
+        for released in releasing:
             if isinstance(error, AssociationReleased):
-                releasing.callback(None)
+                released.callback(None)
             else:
-                releasing.errback(error)
+                released.errback(error)
 
     def _cancel_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None

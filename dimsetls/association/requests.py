@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..dimse.messages import CEchoRQ, CStoreRQ
 from ..errors import DimsetlsError
+from ..identity.principal import Principal
 from ..uids import IMPLEMENTATION_CLASS_UID
 from ..ul.negotiation import AcceptedContext
 from ..ul.pdus import UserInformation
@@ -30,6 +31,10 @@ class RequestingAssociation(Protocol):
     contexts: Mapping[int, AcceptedContext]
     peer: UserInformation
     ended: DimsetlsError | None
+
+    @property
+    def principal(self) -> Principal | None:
+        """The user whose identity was verified; None: nobody's was."""
 
     def abort(self) -> None:
         """Abort the association (A-ABORT, source service-user)."""

@@ -14,7 +14,18 @@ from ..dimse.assembly import DataSetSink, MessageAssembler
 from ..dimse.command import CommandSet, Element, write_command
 from ..dimse.messages import CEchoRQ, CStoreRQ, MissingElement, Response, answer, number, read_request, read_response
 from ..dimse.status import Status, StatusClass, status_class
-from ..errors import AssociationError, DimsetlsError, LocalProtocolError, RemoteProtocolError, ServiceError
+from ..errors import (
+    AssociationError,
+    AssociationRetired,
+    DimsetlsError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServiceError,
+)
+from ..identity.authorization import Permission
+from ..identity.principal import Principal
+from ..tls.faults import TransportFault
+from ..tls.usage import Wear
 from ..ul.negotiation import AcceptedContext, Agreement
 from ..ul.pdus import UserInformation
 from ..ul.writer import write_fragments
@@ -55,6 +66,7 @@ class Association:
         *,
         services: Performer | None,
         is_requestor: bool,
+        permission: Permission | None = None,
     ) -> None:
         self.parties = parties
         self.contexts: Mapping[int, AcceptedContext] = agreement.contexts
@@ -64,6 +76,7 @@ class Association:
         """Why the association is over; None while it is not."""
         self._protocol = protocol
         self._services = services
+        self._permission = permission
         self._is_requestor = is_requestor
         window = agreement.window
         self._window = (
@@ -73,7 +86,14 @@ class Association:
         self._running: set[Deferred[None]] = set()
         self._invoked: dict[int, Deferred[Response]] = {}
         self._next_message_id = 1
+        self._wear = Wear.FRESH
+        self._retired: AssociationRetired | None = None  # what a further request is refused with
         self.receiver = MessageAssembler(self.contexts, self._begin_message)
+
+    @property
+    def principal(self) -> Principal | None:
+        """The user whose identity was verified; None: nobody's was."""
+        return self.parties.principal
 
     # What users call ---------------------------------------------------------------------------------------------
 
@@ -87,8 +107,12 @@ class Association:
     ) -> Deferred[Response]:
         """Send a request, with its data set if it has one; the Deferred fires with the response.
 
-        Fails with `AssociationError` if the association ends first.
+        Fails with `AssociationError` if the association ends first. `AssociationRetired` is raised where the keys of
+        TLS have protected enough.
         """
+        self._spare_the_keys()
+        if self._retired is not None:
+            raise self._retired
         if self.ended is not None:
             raise LocalProtocolError(f"the association is over: {self.ended}")
         if message.message_id in self._invoked:
@@ -128,6 +152,32 @@ class Association:
         for deferred in invoked.values():
             deferred.errback(error)
 
+    # The keys of TLS, which cannot be renewed here ---------------------------------------------------------------
+
+    def _spare_the_keys(self) -> None:
+        """End before they protect more than they may (RFC 9325 §4.4): no further request, and then in order."""
+        usage = self._protocol.key_usage
+        if usage is None or self.ended is not None or (wear := usage.wear) is Wear.FRESH:
+            return
+        if self._wear is Wear.FRESH:
+            log.warn(
+                "[{association}] the association with {peer} will soon have to end: {usage}",
+                association=self.parties.association, peer=self.parties.peer, usage=str(usage),
+            )  # fmt: skip
+        self._wear = wear
+        if wear is Wear.WORN:
+            return
+        fault = TransportFault.named("key-usage-limit", detail=str(usage))
+        self._retired = self._retired or AssociationRetired(fault.reason, str(fault))
+        if wear is Wear.OVERDUE:
+            self._protocol.expire(fault)
+        elif not self._performing and not self._invoked:
+            self._retire(fault)
+
+    def _retire(self, fault: TransportFault) -> None:
+        """Nothing is under way: end. An acceptor never asks for release (PS3.7 Annex A.5), so it aborts."""
+        self._protocol.expire(fault)
+
     # Messages from the peer --------------------------------------------------------------------------------------
 
     def _begin_message(self, context_id: int, command: CommandSet, has_data_set: bool) -> DataSetSink | None:
@@ -149,6 +199,7 @@ class Association:
         if deferred is None:
             sentence = f"a response came to message {response.message_id_being_responded_to}, which is not outstanding"
             raise RemoteProtocolError(sentence, ProviderReason.UNEXPECTED_PDU_PARAMETER)
+        self._spare_the_keys()
         deferred.callback(response)
 
     def _invoke(self, operation: Operation) -> None:
@@ -188,12 +239,14 @@ class Association:
         elif operation.command.get(Element.COMMAND_FIELD) == CommandField.C_STORE_RQ:
             self.instances += 1
         self._send(operation.context.context_id, answer(operation.command, status, comment).command(), None)
+        self._spare_the_keys()
 
     async def _status_of(self, operation: Operation) -> tuple[int, str]:
         try:
             request = self._typed_request(operation)
             if self._services is None:
                 raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service is offered here")
+            self._authorize(operation)
             status, comment = await self._services.perform(request), ""
         except ServiceError as error:
             self._log_refusal(operation, error)
@@ -209,6 +262,18 @@ class Association:
             association=self.parties.association, status=status,
         )  # fmt: skip
         return Status.PROCESSING_FAILURE, ""
+
+    def _authorize(self, operation: Operation) -> None:
+        """Raise ServiceError where the user may not do this, or may do nothing any more."""
+        if self._permission is None:
+            return
+        field = number(operation.command, Element.COMMAND_FIELD)
+        refused = self._permission.judge(field, operation.context.abstract_syntax)
+        if refused is None:
+            return
+        if refused.ends_association:
+            self.abort()
+        raise ServiceError(Status.NOT_AUTHORIZED) from PermissionError(refused.sentence)
 
     def _typed_request(self, operation: Operation) -> Request:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-from ..errors import RemoteProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 
 MAXIMUM_LENGTH = 64 * 1024
 """The longest command set we take, in bytes; real ones have a few hundred."""
@@ -48,9 +48,14 @@ Value = int | str | tuple[int, ...]
 CommandSet = dict[int, Value]
 """Element number to value: numbers, text without its padding, or (group << 16 | element) tuples for AT."""
 
-_UID = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
-_TEXT = frozenset({0x0600, 0x0902, 0x1030})
-_TAGS = frozenset({0x0901, 0x1005})
+# By value representation; the others are US, but for the group length, which is UL.
+UI_ELEMENTS = frozenset({
+    Element.AFFECTED_SOP_CLASS_UID, Element.REQUESTED_SOP_CLASS_UID,
+    Element.AFFECTED_SOP_INSTANCE_UID, Element.REQUESTED_SOP_INSTANCE_UID,
+})  # fmt: skip
+AE_ELEMENTS = frozenset({Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR_AE_TITLE})
+AT_ELEMENTS = frozenset({Element.OFFENDING_ELEMENT, Element.ATTRIBUTE_IDENTIFIER_LIST})
+TEXT_ELEMENTS = UI_ELEMENTS | AE_ELEMENTS | {Element.ERROR_COMMENT}
 _KNOWN = frozenset(map(int, Element))
 _HEADER = struct.Struct("<HHI")
 
@@ -79,9 +84,9 @@ def read_command(data: bytes | bytearray) -> CommandSet:
 
 
 def _read_value(element: int, value: bytes) -> Value:
-    if element in _UID or element in _TEXT:
+    if element in TEXT_ELEMENTS:
         return value.decode("latin-1").strip("\0 ")
-    if element in _TAGS:
+    if element in AT_ELEMENTS:
         if len(value) % 4:
             raise RemoteProtocolError(f"command element (0000,{element:04X}) of {len(value)} bytes is no list of tags")
         numbers = struct.unpack(f"<{len(value) // 2}H", value)
@@ -93,18 +98,23 @@ def _read_value(element: int, value: bytes) -> Value:
 
 
 def write_command(command: CommandSet) -> bytes:
-    """The command set with its group length, elements ascending."""
+    """The command set with its group length, elements ascending.
+
+    Raises `LocalProtocolError` where a number, say of sub-operations, needs more than 16 bits.
+    """
     body = b"".join(_write_element(element, command[element]) for element in sorted(command) if element)
     return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
 def _write_element(element: int, value: Value) -> bytes:
     if isinstance(value, int):
+        if not 0 <= value <= 0xFFFF:
+            raise LocalProtocolError(f"command element (0000,{element:04X}) has 16 bits, too few for {value}")
         encoded = value.to_bytes(2, "little")
     elif isinstance(value, tuple):
         encoded = b"".join(struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in value)
     else:
         encoded = value.encode("ascii", "replace")
         if len(encoded) & 1:
-            encoded += b"\0" if element in _UID else b" "
+            encoded += b"\0" if element in UI_ELEMENTS else b" "
     return _HEADER.pack(0, element, len(encoded)) + encoded

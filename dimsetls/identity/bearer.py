@@ -1,7 +1,8 @@
 """The bearer extension: an OAuth access token beside or instead of a user identity.
 
 It is carried by SOP Class Extended Negotiation (PS3.7 D.3.3.5) for a private SOP class under our root, which is
-also proposed as a presentation context. Peers that do not know it refuse the context and skip the item. docs/reference/bearer-extension.md has the bytes.
+also proposed as a presentation context. Peers that do not know it refuse the context and skip the item.
+docs/reference/bearer-extension.md has the bytes.
 """
 
 from __future__ import annotations

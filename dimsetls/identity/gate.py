@@ -16,7 +16,9 @@ from enum import Enum
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..errors import IdentityDenied, IdentityError, IdentityUnavailable, IdentityUnknown
 from ..tls.rules import CertificateRule
@@ -40,6 +42,12 @@ from .lockout import Kind, Lockout, LockoutPolicy, Subject
 from .principal import Principal
 
 log = Logger(namespace="dimsetls.identity")
+
+_ANSWERED = frozenset({Method.KERBEROS, Method.SAML})
+"""Whose positive response has content; for the others it has none (PS3.7 D.3.3.7.2), whatever a back end returns."""
+
+_LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+"""The last second that a datetime can hold: a term beyond it is as good as none."""
 
 
 class Requirement(Enum):
@@ -79,6 +87,9 @@ class IdentityPolicy:
     remember: float = 0.0
     """How long a success is remembered; 0: not at all."""
     expiry: Expiry = Expiry.REFUSE
+    refusal_time: float = 0.0
+    """No refusal of a user name is answered sooner than this after it was asked for, so that its time tells nothing:
+    a directory is quicker to say that there is no such user than that the passcode is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +139,10 @@ class Gate:
 
     async def _check(self, offered: UserInformation, presenter: Presenter) -> Admission:
         if self.policy.requirement is Requirement.IGNORE:
-            is_there = offered.user_identity is not None
-            return Admission(note="the user identity is ignored, as configured" if is_there else "")
+            return Admission(note="the user identity is ignored, as configured" if _shows(offered) else "")
         subjects = list(_subjects(presenter))
-        self._judge_pace(subjects)
+        if _shows(offered):  # a lock-out is against guessing: who shows nothing does not guess
+            self._judge_pace(subjects)
         try:
             presented = self._read(offered, presenter)
         except IdentityDenied:
@@ -175,9 +186,9 @@ class Gate:
             raise IdentityDenied(f"a user identity is required, {came}; "
                                  f"configured are {', '.join(method.value for method in supported)}")
         response = extended = None
-        verified_identity = identity is not None and identity.method in supported
-        if verified_identity and presented.positive_response_requested:
-            response = UserIdentityAC(found[0][1].server_response)
+        method = identity.method if identity is not None else None
+        if method in supported and presented.positive_response_requested:
+            response = UserIdentityAC(found[0][1].server_response if method in _ANSWERED else b"")
         if token is not None and presented.access_token_response_requested:
             accepted = token.method in supported
             extended = write_result(BearerResult.ACCEPTED if accepted else BearerResult.IGNORED)
@@ -201,7 +212,7 @@ class Gate:
         user = Subject.user(credential.name)
         await self._take_turn(user)  # or a burst of guesses would pass before the first of them is counted
         try:
-            self._judge_pace([user])
+            self._judge_pace([user, *subjects])
             return await self._counted(credential, presenter, [user, *subjects])
         finally:
             self._end_turn(user)
@@ -209,12 +220,17 @@ class Gate:
     async def _counted(
         self, credential: Credential, presenter: Presenter, subjects: list[Subject]
     ) -> tuple[Method, Verified, str]:
+        is_named = subjects and subjects[0].kind is Kind.USER
+        began = self._clock.seconds()
         try:
             found = await self._ask(credential.method, credential, presenter)
         except IdentityDenied:
             self._count(subjects)
+            wait = began + self.policy.refusal_time - self._clock.seconds()
+            if is_named and wait > 0:
+                await deferLater(self._clock, wait)
             raise
-        if subjects and subjects[0].kind is Kind.USER:
+        if is_named:
             self._lockout.succeeded(subjects[0])
         return found
 
@@ -232,7 +248,7 @@ class Gate:
             except IdentityUnknown as error:
                 unknown = error
                 continue
-            if verified.until is not None and verified.until <= self._now():
+            if verified.until is not None and not verified.until > self._now():
                 raise IdentityDenied(f"[{back_end.name}] the identity of {verified.name} has expired")
             if remembers:
                 self._successes.keep(back_end.name, credential, presenter, verified, self.policy.remember)
@@ -242,15 +258,29 @@ class Gate:
     async def _within_deadline(
         self, back_end: IAuthenticator, credential: Credential, presenter: Presenter
     ) -> Verified:
+        given_up = False
+
+        def give_up(_: Deferred[Verified]) -> None:
+            nonlocal given_up
+            given_up = True
+            running.cancel()
+
+        def answered(result: Verified | Failure) -> None:
+            if not answer.called:  # it may be too late: a back end need not heed that it is cancelled
+                answer.callback(result)
+
+        # Two of them, or a back end that goes on after it is cancelled would hold up the deadline.
+        answer: Deferred[Verified] = Deferred(give_up)
         running = Deferred.fromCoroutine(_coroutine(back_end, credential, presenter))
+        running.addBoth(answered)
         try:
-            return await running.addTimeout(self.policy.deadline, self._clock)
-        except DeadlineError:
-            sentence = f"[{back_end.name}] gave no answer within {self.policy.deadline:g} s"
-            raise IdentityUnavailable(sentence) from None
-        except (IdentityError, CancelledError):
-            raise
+            return await answer.addTimeout(self.policy.deadline, self._clock)
         except Exception as error:
+            if given_up and not isinstance(error, CancelledError):
+                sentence = f"[{back_end.name}] gave no answer within {self.policy.deadline:g} s"
+                raise IdentityUnavailable(sentence) from None
+            if given_up or isinstance(error, IdentityError):
+                raise
             # Not the message: what a library puts into it is not ours to vouch for, and a credential was at hand.
             where = traceback.extract_tb(error.__traceback__)[-1]
             sentence = f"[{back_end.name}] failed with {type(error).__name__} in {where.name}, line {where.lineno}"
@@ -277,7 +307,7 @@ class Gate:
             frozenset().union(*(each.roles for each in verified)),
             verified[-1].scopes if verified[-1].scopes is not None else verified[0].scopes,
             datetime.fromtimestamp(self._now(), UTC),
-            datetime.fromtimestamp(min(terms), UTC) if terms else None,
+            datetime.fromtimestamp(min(*terms, _LATEST), UTC) if terms else None,
         )
 
     # Guessing ------------------------------------------------------------------------------------------------------
@@ -298,13 +328,21 @@ class Gate:
         lock, waiting = self._turns.get(user, (DeferredLock(), 0))
         self._turns[user] = (lock, waiting + 1)
         try:
-            await lock.acquire()
+            await lock.acquire().addTimeout(self.policy.deadline, self._clock)
+        except DeadlineError:
+            self._forget_turn(user)
+            raise IdentityUnavailable(
+                f"other checks of {user} took longer than {self.policy.deadline:g} s, and this one had no turn"
+            ) from None
         except BaseException:
             self._forget_turn(user)
             raise
 
     def _end_turn(self, user: Subject) -> None:
-        self._turns[user][0].release()
+        lock, waiting = self._turns[user]
+        if waiting > 1:
+            # Not at once: those who wait may be refused at once, and a row of them would be one deep stack.
+            self._clock.callLater(0, lock.release)
         self._forget_turn(user)
 
     def _forget_turn(self, user: Subject) -> None:
@@ -322,6 +360,12 @@ class Gate:
 
 async def _coroutine(back_end: IAuthenticator, credential: Credential, presenter: Presenter) -> Verified:
     return await back_end.verify(credential, presenter)
+
+
+def _shows(offered: UserInformation) -> bool:
+    """Whether a credential came."""
+    carried = any(item.sop_class_uid == BEARER_TOKEN for item in offered.extended_negotiations)
+    return carried or offered.user_identity is not None
 
 
 def _subjects(presenter: Presenter) -> Iterator[Subject]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from zope.interface import Attribute, Interface
@@ -47,6 +47,7 @@ class IAuthenticator(Interface):
 
     name: str = Attribute("The section of the configuration that it comes from: `ldap hospital`.")
     methods = Attribute("The `Method`s whose credentials it can check, a frozenset.")
+    trace: Callable[[str], None] = Attribute("Called with one sentence for each step of a check, no secret in it.")
     cacheable: bool = Attribute("Whether a success may be remembered; not where a token is good for one use.")
 
     def verify(credential: Credential, presenter: Presenter) -> Awaitable[Verified]:

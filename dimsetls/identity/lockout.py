@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,14 +22,18 @@ class Kind(Enum):
 
 
 class Subject(NamedTuple):
-    """One user, address or certificate. Users are folded: directories see no letter case, so guesses have none."""
+    """One user, address or certificate.
+
+    Users are folded: directories see neither letter case nor width, and some no accents, so guesses have none either.
+    """
 
     kind: Kind
     value: str
 
     @classmethod
     def user(cls, name: str) -> Subject:
-        return cls(Kind.USER, name.casefold())
+        folded = unicodedata.normalize("NFKD", name).casefold()
+        return cls(Kind.USER, " ".join("".join(each for each in folded if not unicodedata.combining(each)).split()))
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.value!r}"

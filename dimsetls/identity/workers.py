@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from threading import Thread
+from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -41,15 +42,20 @@ class Workers:
 
     def __init__(self, name: str, reactor: IReactorFromThreads, *, threads: int = 4, waiting: int = 64) -> None:
         self._slots = Slots(name, threads + waiting)
+        self._name = name
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, f"dimsetls {name}")
+        self._pool.threadFactory = _Daemon
         self._aborts: dict[object, Callable[[], None]] = {}
+        self._closed = False
 
     def run(self, call: Callable[[], T], abort: Callable[[], None] = lambda: None) -> Deferred[T]:
         """Call in a thread. Cancelling the Deferred calls `abort` in the reactor thread, and never starts what waits.
 
-        Raises IdentityUnavailable where too many wait.
+        Raises IdentityUnavailable where too many wait, and after `close`.
         """
+        if self._closed:
+            raise self._gone()
         self._slots.take()
         if not self._pool.started:
             self._pool.start()
@@ -61,8 +67,8 @@ class Workers:
                 self._aborts.pop(key)()
 
         def work() -> T:
-            if key not in self._aborts:
-                raise CancelledError
+            if key not in self._aborts:  # it was cancelled, and nobody hears this, or the back end was closed
+                raise self._gone()
             return call()
 
         def done(success: bool, result: T | Failure) -> None:
@@ -81,8 +87,22 @@ class Workers:
         return deferred
 
     def close(self) -> None:
-        """Give up what runs and what waits, and end the threads."""
+        """Give up what runs and what waits, and let the threads end when their calls return; it waits for none."""
+        if self._closed:
+            return
+        self._closed = True
         while self._aborts:
             self._aborts.popitem()[1]()
-        if self._pool.started and not self._pool.joined:
-            self._pool.stop()
+        if self._pool.started:
+            # It joins its threads: not here, where a call that hangs would hang the reactor.
+            _Daemon(target=self._pool.stop, name=f"dimsetls {self._name} ends").start()
+
+    def _gone(self) -> IdentityUnavailable:
+        return IdentityUnavailable(f"[{self._name}] was closed: the configuration changed, or the service ends")
+
+
+class _Daemon(Thread):
+    """A thread that the process does not wait for at its end: what it waits for may never come."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords, daemon=True)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..errors import ConfigurationError
 from .explain import add_explain, run_explain
+from .identity.command import add_identity, run_identity
 from .pki import add_pki, run_pki
 from .probe import add_probe, run_probe
+from .users import add_user, run_user
 
 if TYPE_CHECKING:
     from .values import ValueType
@@ -30,8 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _init(parsed.directory, parsed.port, parsed.interface)
         elif parsed.command == "probe":
             return run_probe(parsed)
+        elif parsed.command == "identity":
+            return run_identity(parsed)
         elif parsed.command == "pki":
             for line in run_pki(parsed):
+                print(line)
+        elif parsed.command == "user":
+            for line in run_user(parsed):
                 print(line)
         elif parsed.command == "explain":
             for line in run_explain(parsed):
@@ -80,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     add_probe(commands)
     add_explain(commands)
     add_pki(commands)
+    add_user(commands)
+    add_identity(commands)
 
     conformance = commands.add_parser(
         "conformance", help="print the DICOM conformance statement of a configuration",

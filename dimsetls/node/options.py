@@ -13,29 +13,9 @@ from dataclasses import dataclass, field
 
 from ..services.layout import BY_SERIES
 from . import values
-from .values import Reference, ValueType
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option. `default` is written as in the file; None: it must be given; empty: it may be left out."""
-
-    name: str
-    type: ValueType | Reference
-    default: str | None
-    doc: str
-    example: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SectionKind:
-    """One kind of section; `named` is the type of NAME, or None where there is one such section without a name."""
-
-    kind: str
-    named: ValueType | None
-    doc: str
-    options: tuple[Option, ...]
-
+from .identity.options import BACK_ENDS, IDENTITY, RULE
+from .language import Option, SectionKind
+from .values import Reference
 
 NODE = SectionKind("node", None, "The process as a whole.", (
     Option("log-format", values.choice(["text", "json"]), "text",
@@ -64,11 +44,14 @@ LISTENER = SectionKind("listener", values.NAME, "A place where associations are 
            "anyone may claim any AE title. Only instead of tls, never on port 2762, and only in words."),
     Option("aes", Reference("ae", many=True), None,
            "The application entities that are reached here, by AE title.", "DIMSETLS"),
+    Option("identity", Reference("identity"), "",
+           "What is made of user identities at the AEs here that say nothing of it themselves. Without it they are "
+           "ignored.", "staff"),
     Option("limits", Reference("limits"), "",
            "What limits hold here; without this option the defaults of a [limits] section.", "normal"),
 ))
 
-_IDENTITY = (
+_KEYS = (
     Option("certificate", values.PATH, None,
            "The node's certificate as PEM, followed by the chain up to but without the root.", "pki/server.pem"),
     Option("private-key", values.PATH, None,
@@ -101,7 +84,7 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
            "Narrows the profile: the cipher suites of TLS 1.3, the preferred one first.", "TLS_AES_256_GCM_SHA384"),
     Option("groups", values.list_of(values.WORD, "key exchange groups"), "",
            "Narrows the profile: the key exchange groups, the preferred one first.", "P-256"),
-    *_IDENTITY,
+    *_KEYS,
     Option("named-certificates", Reference("certificate", many=True), "",
            "More certificates, for clients that ask for another name (SNI); the one above is for everyone else.",
            "other"),
@@ -130,7 +113,7 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
 ))
 
 CERTIFICATE = SectionKind("certificate", values.NAME,
-                          "One more certificate, for the option named-certificates of a [tls].", _IDENTITY)
+                          "One more certificate, for the option named-certificates of a [tls].", _KEYS)
 
 AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is its AE title, letter by letter.", (
     Option("services", values.list_of(values.choice(["verification", "storage"]), "verification, storage"),
@@ -139,6 +122,11 @@ AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is
     Option("storage", Reference("storage"), "", "Where instances go. Needed for the service storage.", "archive"),
     Option("peers", Reference("peer", many=True, any_word="any"), "any",
            "Who may call. Anyone else is rejected (calling AE title not recognized)."),
+    Option("identity", Reference("identity"), "",
+           "What is made of the user identities that callers present.", "staff"),
+    Option("rules", Reference("rule", many=True), "",
+           "Who may do what here: what none of these rules permits is refused. Without it whoever may call may do "
+           "everything.", "technicians"),
     Option("transfer-syntaxes", values.TRANSFER_SYNTAXES, "all",
            "Transfer syntaxes, the preferred one first: of those that a presentation context offers, the first in this "
            "list is taken. all is every known one, Explicit VR Little Endian first, lossless before lossy."),
@@ -155,6 +143,9 @@ PEER = SectionKind("peer", values.NAME, "A remote application entity, for the op
     Option("ae-title", values.AE_TITLE, None, "Its AE title.", "CT1"),
     Option("addresses", values.list_of(values.NETWORK, "addresses or networks"), "",
            "Where it calls from. Without this option the address is not looked at.", "10.1.2.3, fd00:1::/64"),
+    Option("bearer-identity-type", values.integer(6, 255), "",
+           "A User-Identity-Type value, reserved by the standard, with which this peer presents bearer tokens.",
+           "254"),
     Option("certificates", values.list_of(values.CERTIFICATE_RULE, "conditions on certificates"), "",
            "The certificates that may use this AE title, at every AE: dns:, uri: or ip: for a name in it, "
            "subject:CN=…, issuer:CN=… with serial:…, spki:… for the SHA-256 of its key; joined by and, alternatives "
@@ -194,7 +185,7 @@ LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and
     Option("write-timeout", values.duration("100ms", "1h"), "60s", "How long a peer may take nothing of what we send."),
 ))
 
-_KINDS = (NODE, LISTENER, TLS, CERTIFICATE, AE, PEER, STORAGE, LIMITS)
+_KINDS = (NODE, LISTENER, TLS, CERTIFICATE, AE, IDENTITY, RULE, *BACK_ENDS, PEER, STORAGE, LIMITS)
 SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in _KINDS}
 """Every kind of section by name, in the order of the file. A section refers only to kinds that come after its own."""
 
@@ -258,6 +249,9 @@ def node_drafts(port: int, interface: str, directory: str, revocation: Mapping[s
         }),
         Draft(CERTIFICATE, "other", commented=True),
         Draft(AE, "DIMSETLS", {"storage": "archive"}),
+        Draft(IDENTITY, "staff", commented=True),
+        Draft(RULE, "technicians", commented=True),
+        *(Draft(kind, "local" if kind.kind == "users" else "hospital", commented=True) for kind in BACK_ENDS),
         Draft(PEER, "ct1", commented=True),
         Draft(STORAGE, "archive", {"directory": directory}),
         Draft(LIMITS, "normal"),

@@ -20,7 +20,11 @@ from ..tls.policy import ClientCertificate
 from ..tls.revocation import UNCHECKED, Revocation
 from ..tls.selfcheck import verify
 from ..tls.stapling import Stapling
-from .config import TLS, Certificate, Config, Listener, Reading, Storage
+from .config import TLS, Certificate, Config, Listener, Storage
+from .identity import build
+from .identity.build import IdentityParts
+from .identity.sections import BackEnd
+from .reading import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Prepared:
     key_material: Mapping[str, KeyMaterial]
     connections: Mapping[str, ServerConnectionCreator]
     staplings: tuple[Stapling, ...]
+    identity: IdentityParts
     warnings: tuple[str, ...]
 
 
@@ -49,12 +54,14 @@ def prepare(path: str | Path) -> Prepared:
         _judge_directory(reading, storage)
     for listener in config.listeners:
         _judge_transport(reading, listener)
+    identity = _prepare_identity(reading, config)
     reading.raise_problems()
     return Prepared(
         config,
         {name: part.material for name, part in parts.items()},
         {name: part.connections for name, part in parts.items()},
         tuple(stapling for part in parts.values() for stapling in part.staplings),
+        identity,
         tuple(warning for part in parts.values() for warning in part.warnings),
     )
 
@@ -99,6 +106,26 @@ def _prepare_tls(reading: Reading, config: Config, tls: TLS) -> _PreparedTLS | N
     warnings = [warning for material in loaded for warning in material.warnings(now)]
     warnings += [*roots.warnings(now), *revocation.warnings(now, roots.certificates)]
     return _PreparedTLS(loaded[0], connections, tuple(staplings.values()), tuple(warnings))
+
+
+def _prepare_identity(reading: Reading, config: Config) -> IdentityParts:
+    def report(back_end: BackEnd, error: ConfigurationError) -> None:
+        for problem in error.problems:
+            option, _, sentence = problem.partition(": ")
+            if option in back_end.options or option.replace("-", "_") in back_end.options:
+                reading.problem(back_end.kind, back_end.name, option, sentence)
+            else:
+                reading.problem(back_end.kind, back_end.name, "", problem)
+
+    made = build.parts(config.back_ends, report)
+    for identity in config.identities:
+        for method, back_ends in identity.back_ends.items():
+            for back_end in back_ends:
+                found = made.authenticators.get(str(back_end))
+                if found is not None and method not in found.methods:
+                    reading.problem("identity", identity.name, method.value, f"found [{back_end}], which as it is "
+                                    f"configured cannot check this, expected another, or see [{back_end}]")
+    return made
 
 
 def _report(reading: Reading, kind: str, name: str, option: str, error: ConfigurationError) -> None:
@@ -236,6 +263,7 @@ def _unused(config: Config) -> Iterator[str]:
     listeners, aes = config.listeners, [ae for listener in config.listeners for ae in listener.aes]
     yield from (f"[tls {tls.name}]" for tls in config.tls if all(tls != listener.tls for listener in listeners))
     yield from (f"[ae {ae.title}]" for ae in config.aes if ae not in aes)
-    yield from (f"[peer {peer.name}]" for peer in config.peers if all(peer not in (ae.peers or ()) for ae in aes))
+    yield from (f"[peer {peer.name}]" for peer in config.peers
+                if peer.certificates is None and all(peer not in (ae.peers or ()) for ae in aes))
     yield from (f"[storage {each.name}]" for each in config.storages if all(each != ae.storage for ae in aes))
     yield from (f"[limits {each.name}]" for each in config.limits if all(each != place.limits for place in listeners))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from signal import SIGHUP, signal
 from typing import Any
 
@@ -19,12 +20,18 @@ from twisted.web.client import Agent
 from ..association.admission import ApplicationEntity
 from ..association.interfaces import IServiceProvider
 from ..errors import ConfigurationError
+from ..identity.cache import Successes
+from ..identity.credentials import Method
+from ..identity.gate import Gate
+from ..identity.lockout import Lockout
 from ..services.filesystem import FileStore
 from ..services.provider import Services
 from ..services.storage import Storage
 from ..services.verification import Verification
-from .config import AE, Listener, Peer, collide
+from .config import AE, Listener, collide
 from .config import Storage as StorageSection
+from .identity.build import authorization
+from .identity.sections import Identity
 from .listener import ListenerService, StartFailed, place_of
 from .logs import log_observer
 from .prepare import Prepared, prepare, summary
@@ -75,6 +82,8 @@ class NodeService(MultiService):
         super().__init__()
         self._prepared = prepared
         self._twistd = twistd or {}
+        self._lockout = Lockout(IReactorTime(reactor).seconds)
+        self._successes = Successes(time.time)
         self._stores = {section: _store(section) for section in self._sections_in_use(prepared)}
         for listener in prepared.config.listeners:
             ListenerService(listener, self._entities(listener, prepared), prepared).setServiceParent(self)
@@ -84,9 +93,10 @@ class NodeService(MultiService):
         return {ae.storage for listener in prepared.config.listeners for ae in listener.aes if ae.storage is not None}
 
     def _entities(self, listener: Listener, prepared: Prepared) -> list[ApplicationEntity]:
-        return [self._entity(ae, prepared.config.peers) for ae in listener.aes]
+        return [self._entity(ae, ae.identity or listener.identity, prepared) for ae in listener.aes]
 
-    def _entity(self, ae: AE, peers: tuple[Peer, ...]) -> ApplicationEntity:
+    def _entity(self, ae: AE, identity: Identity | None, prepared: Prepared) -> ApplicationEntity:
+        peers = prepared.config.peers
         providers: list[IServiceProvider] = []
         if "verification" in ae.services:
             providers.append(Verification())
@@ -101,6 +111,15 @@ class NodeService(MultiService):
             lambda caller: ae.refusal(caller, peers),
             ae.maximum_length,
             ae.maximum_operations_invoked,
+            self._gate(ae, identity, prepared) if identity is not None else None,
+            authorization(ae.rules) if ae.rules is not None else None,
+        )
+
+    def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:
+        callers = ae.peers if ae.peers is not None else prepared.config.peers
+        private_types = {peer.ae_title: peer.bearer_identity_type for peer in callers if peer.bearer_identity_type}
+        return prepared.identity.gate(
+            identity, private_types, IReactorTime(reactor), self._lockout, self._successes
         )
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
@@ -175,6 +194,10 @@ class NodeService(MultiService):
             service.setServiceParent(self)
         for stapling in self._prepared.staplings:
             stapling.stop()
+        self._successes.clear()
+        # Checks that began with the former back ends may end with them: each has its deadline.
+        longest = max((identity.deadline for identity in self._prepared.config.identities), default=0.0)
+        IReactorTime(reactor).callLater(len(Method) * longest + 1, self._prepared.identity.close)
         self._watch(prepared)
         if prepared.config.node != self._prepared.config.node:
             log.warn("[node] has changed: log-format and log-level take effect at the next start")
@@ -201,6 +224,7 @@ class NodeService(MultiService):
         await DeferredList([listener.drain(timeout) for listener in listeners])
         for stapling in self._prepared.staplings:
             stapling.stop()
+        self._prepared.identity.close()
         await super().stopService()
         for store in self._stores.values():
             store.close()

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from ..identity.certificate import NameSource
 from ..services.filesystem import Duplicates, Durability
 from ..services.known import transfer_syntaxes
 from ..services.layout import Layout
@@ -40,15 +41,19 @@ class ValueType:
 class Reference:
     """The value is the name of another section of `kind`, or a list of such names if `many`.
 
+    Where several kinds are possible, the value says which, as the section's head does: `ldap hospital`.
     `any_word`, where there is one, stands for no restriction and is read as None.
     """
 
-    kind: str
+    kind: str | tuple[str, ...]
     many: bool = False
     any_word: str | None = None
 
     @property
     def expected(self) -> str:
+        if isinstance(self.kind, tuple):
+            kinds = " or ".join(f"[{kind}]" for kind in self.kind)
+            return f"kinds and names of {kinds} sections, separated by commas"
         one, several = f"the name of a [{self.kind}] section", f"names of [{self.kind}] sections, separated by commas"
         what = several if self.many else one
         return f"{self.any_word}, or {what}" if self.any_word else what
@@ -194,6 +199,29 @@ def _responder(text: str) -> str:
     return text
 
 
+def _uid(text: str) -> str:
+    if not is_valid_uid(text):
+        raise Misfit(text, UID.expected)
+    return text
+
+
+def _https(text: str) -> str:
+    if not re.fullmatch(r"https://[!-~]+", text):
+        is_plain = text.startswith("http://")
+        raise Misfit(text, HTTPS_URL.expected, text.replace("http", "https", 1) if is_plain else None)
+    return text
+
+
+def _ldap(text: str) -> str:
+    if not re.fullmatch(r"ldaps?://[!-~]+", text):
+        raise Misfit(text, LDAP_URL.expected)
+    return text
+
+
+LDAP_URL = ValueType("a URL that begins with ldaps:// or ldap://", _ldap)
+HTTPS_URL = ValueType("a URL that begins with https://", _https)
+UID = ValueType("a UID such as 1.2.840.10008.5.1.4.1.1.2", _uid)
+NAME_SOURCE = ValueType(NameSource.EXPECTED, NameSource.parse)
 AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a backslash", _ae_title)
 NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
 PORT = integer(0, 65535)

@@ -1,15 +1,16 @@
 """Pick a few short values out of a data set while it streams past, holding nothing of it but what is picked.
 
-The layout of a store needs a UID or two from the beginning of every instance. Nothing is decoded for that: headers are
-read, values are passed over by their length, and reading ends as soon as the last wanted tag was seen or passed by
-(tags ascend, PS3.5 §7.1). What a peer may send is unbounded, so what is held here is not: at most one element header
-and one wanted value that were cut by the end of a piece.
+The layout of a store needs a UID or two from the beginning of every instance, its index some sixty short values from
+before the pixels. Nothing is decoded for that: headers are read, values are passed over by their length, and reading
+ends as soon as the last wanted tag was seen or passed by (tags ascend, PS3.5 §7.1). What a peer may send is unbounded,
+so what is held here is not: the wanted values, and at most one element header and one wanted value that were cut by the
+end of a piece.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final, TypeAlias
@@ -24,7 +25,7 @@ STUDY_INSTANCE_UID: Final = 0x0020_000D
 SERIES_INSTANCE_UID: Final = 0x0020_000E
 
 LONGEST_VALUE: Final = 64
-"""Bytes of the longest value that is picked: a UID with its padding (PS3.5 §6.2)."""
+"""Bytes of the longest value that is picked, unless told: a UID with its padding (PS3.5 §6.2)."""
 
 SHORT_VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -44,7 +45,7 @@ _UNDEFINED: Final = 0xFFFF_FFFF
 _ITEM: Final = 0xFFFE_E000
 _ITEM_DELIMITATION: Final = 0xFFFE_E00D
 _SEQUENCE_DELIMITATION: Final = 0xFFFE_E0DD
-_LONGEST_ELEMENT: Final = 12 + LONGEST_VALUE
+_LONGEST_HEADER: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,43 @@ _ENCODINGS: Final = {IMPLICIT_VR_LITTLE_ENDIAN: _IMPLICIT_LE, EXPLICIT_VR_BIG_EN
 class ElementReader:
     """Reads the values of `wanted` top-level tags from the pieces of one data set, given in order.
 
-    `values` holds what was found so far, raw, by tag. `done` says that further pieces change nothing; `error` then is
-    one sentence if the data set could not be read that far, and empty otherwise. Nothing a peer sends makes it raise.
+    `values` holds what was found so far, raw, by tag; of a tag in `sequences` the items, without what delimits the
+    sequence. What has more than `longest` bytes is left out. `done` says that further pieces change nothing; `error`
+    is one sentence on the first thing that could not be read, and empty otherwise. Nothing a peer sends makes it raise.
     """
 
-    __slots__ = ("_depth", "_encoding", "_held", "_inflated", "_inflater", "_outer", "_skip", "_unknown_depth",
-                 "_wanted", "done", "error", "values")
+    __slots__ = (
+        "_catching",
+        "_caught",
+        "_depth",
+        "_encoding",
+        "_held",
+        "_inflated",
+        "_inflater",
+        "_longest",
+        "_outer",
+        "_sequences",
+        "_skip",
+        "_unknown_depth",
+        "_wanted",
+        "done",
+        "error",
+        "values",
+    )
 
-    def __init__(self, transfer_syntax_uid: str, wanted: Iterable[int]) -> None:
+    def __init__(
+        self,
+        transfer_syntax_uid: str,
+        wanted: Iterable[int],
+        sequences: Container[int] = (),
+        longest: int = LONGEST_VALUE,
+    ) -> None:
         self.values: dict[int, bytes] = {}
         self.error = ""
+        self._sequences = sequences
+        self._longest = longest
+        self._catching = 0       # tag of the wanted sequence of undefined length that we are inside of, or 0
+        self._caught = b""       # what came of it
         self._wanted = sorted(wanted, reverse=True)  # the next one is last
         self.done = not self._wanted
         self._encoding = self._outer = _ENCODINGS.get(transfer_syntax_uid, _EXPLICIT_LE)
@@ -115,15 +143,18 @@ class ElementReader:
                 return None
 
     def _take(self, piece: Piece) -> None:
-        size, at = len(piece), self._skip
+        size, at, seen = len(piece), self._skip, 0
         if self._held:
             # Complete the element that was cut in a small copy, then go on in the piece itself.
-            joined = self._held + bytes(piece[:_LONGEST_ELEMENT])
+            joined = self._held + bytes(piece[:_LONGEST_HEADER + self._longest])
             at = self._read(joined, 0) - len(self._held)
             if at < 0:
                 self._held = joined
                 return
+            seen = len(joined) - len(self._held)
             self._held = b""
+        if self._catching and at > seen:
+            self._catch(piece[seen:at])
         if at < size and not self.done:
             at = self._read(piece, at)
             if at < size:
@@ -135,6 +166,7 @@ class ElementReader:
         end, depth, wanted = len(data), self._depth, self._wanted
         encoding = self._encoding
         explicit, read_header = encoding.explicit, encoding.header.unpack_from
+        caught = at  # from here on it is not caught yet
         while at + 8 <= end:
             value = at + 8
             if depth & 1:
@@ -149,6 +181,8 @@ class ElementReader:
                         self._encoding = encoding = self._outer
                         explicit, read_header = encoding.explicit, encoding.header.unpack_from
                     depth, length = depth - 1, 0
+                    if not depth and self._catching:
+                        self._catch(data[caught:at], is_last=True)
                 else:
                     self._fail(f"expected an item or the end of a sequence, got {_name(tag)}")
                     break
@@ -173,18 +207,23 @@ class ElementReader:
                     self._fail(f"expected a data element, got {_name(tag)}")
                     break
                 depth, length = depth - 1, 0
-            elif not depth and tag >= wanted[-1]:
+            elif not depth and (not wanted or tag >= wanted[-1]):
                 while wanted and tag > wanted[-1]:
                     wanted.pop()
                 if wanted and tag == wanted[-1]:
-                    if length > LONGEST_VALUE:
-                        self._fail(f"expected at most {LONGEST_VALUE} bytes in {_name(tag)}, got {length}")
+                    is_sequence = tag in self._sequences
+                    if is_sequence and explicit and vr != b"SQ":
+                        pass  # a UN, encoded otherwise than the rest
+                    elif is_sequence and length == _UNDEFINED:
+                        self._catching, self._caught, caught = tag, b"", value
+                    elif length > self._longest:
+                        self._note(f"expected at most {self._longest} bytes in {_name(tag)}, got {length}")
+                    elif value + length > end:
                         break
-                    if value + length > end:
-                        break
-                    self.values[tag] = bytes(data[value:value + length])
+                    else:
+                        self.values[tag] = bytes(data[value:value + length])
                     wanted.pop()
-                if not wanted:
+                if not wanted and not self._catching:
                     self.done = True
                     break
             if length == _UNDEFINED:
@@ -196,10 +235,26 @@ class ElementReader:
                     explicit, read_header = False, encoding.header.unpack_from
             at = value + length
         self._depth = depth
+        if self._catching:
+            self._catch(data[caught:min(at, end)])
         return at
 
+    def _catch(self, piece: Piece, is_last: bool = False) -> None:
+        """Keep what came of a sequence, unless it gets too long."""
+        if len(self._caught) + len(piece) > self._longest:
+            self._note(f"expected at most {self._longest} bytes in {_name(self._catching)}, got more")
+            self._catching, self._caught = 0, b""
+            return
+        self._caught += bytes(piece)
+        if is_last:
+            self.values[self._catching] = self._caught
+            self._catching, self._caught = 0, b""
+
+    def _note(self, sentence: str) -> None:
+        self.error = self.error or f"data set not readable: {sentence}"
+
     def _fail(self, sentence: str) -> None:
-        self.error = f"data set not readable: {sentence}"
+        self._note(sentence)
         self.done = True
 
 

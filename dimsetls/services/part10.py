@@ -20,10 +20,12 @@ _COMPARED_AT_ONCE = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class FileMeta:
-    """What tells how to read the data set of a Part 10 file; `data_set_offset` counts from the file's first byte."""
+    """What a Part 10 file says of its data set, and where that is; `data_set_offset` counts from the first byte."""
 
     transfer_syntax_uid: str
     data_set_offset: int
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
 
 
 def file_meta(
@@ -44,7 +46,7 @@ def read_file_meta(file: BinaryIO) -> FileMeta | None:
     """The file meta information of a Part 10 file open at its first byte; None if it is not such a file."""
     if file.read(len(_PREFIX))[128:] != b"DICM":
         return None
-    transfer_syntax_uid, offset = "", len(_PREFIX)
+    uids, offset = dict.fromkeys((0x0002, 0x0003, 0x0010), ""), len(_PREFIX)
     # The group ends where another begins: its length element is not always there, nor always right.
     while len(header := file.read(8)) == 8:
         group, element, vr, length = _HEADER.unpack(header)
@@ -54,11 +56,11 @@ def read_file_meta(file: BinaryIO) -> FileMeta | None:
         if vr not in SHORT_VRS:
             length = int.from_bytes(file.read(4), "little")
             offset += 4
-        if element == 0x0010:
-            transfer_syntax_uid = file.read(min(length, LONGEST_VALUE)).rstrip(b"\0 ").decode("ascii", "replace")
+        if element in uids:
+            uids[element] = file.read(min(length, LONGEST_VALUE)).rstrip(b"\0 ").decode("ascii", "replace")
         offset += length
         file.seek(offset)
-    return FileMeta(transfer_syntax_uid, offset) if transfer_syntax_uid else None
+    return FileMeta(uids[0x0010], offset, uids[0x0002], uids[0x0003]) if uids[0x0010] else None
 
 
 def same_data_set(one: str, other: str) -> bool:

@@ -84,6 +84,10 @@ class TransportFault:
     alert: int | None = None
     detail: str = ""
 
+    def __str__(self) -> str:
+        """The sentence, and in parentheses the name and what was seen, as every line of the log has it."""
+        return f"{self.sentence} ({self.name}{': ' if self.detail else ''}{self.detail})"
+
     @classmethod
     def named(cls, name: str, *, alert: int | None = None, detail: str = "") -> TransportFault:
         """The condition of that name in :data:`dimsetls.tls.conditions.CONDITIONS`; how timers and checks report."""

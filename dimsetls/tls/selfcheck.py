@@ -60,10 +60,19 @@ def verify(creator: ServerConnectionCreator | ClientConnectionCreator, policy: T
 
 
 def _judge_key(policy: TLSPolicy, material: KeyMaterial) -> None:
-    if TLSVersion.TLS_1_2 in _versions(policy) and not _suites_for(material, policy):
+    if TLSVersion.TLS_1_2 not in _versions(policy):
+        return
+    whose = f"the key of certificate {name_of(material.certificate)}"
+    if not _suites_for(material, policy):
         raise ConfigurationError(
-            f"none of the cipher suites for TLS 1.2 ({', '.join(policy.cipher_suites)}) suits the key of certificate "
-            f"{name_of(material.certificate)}; expected one of its kind, or TLS 1.3 as the minimum version"
+            f"none of the cipher suites for TLS 1.2 ({', '.join(policy.cipher_suites)}) suits {whose}; expected one of "
+            "its kind, or TLS 1.3 as the minimum version"
+        )
+    # In TLS 1.2 the groups limit the curves of certificates as well (RFC 8422 §5.1).
+    if (curve := _own_curve(material)) and curve not in policy.groups:
+        raise ConfigurationError(
+            f"the groups ({', '.join(policy.groups)}) lack {curve}, the curve of {whose}, without which TLS 1.2 cannot "
+            "use it; expected that group as well, or TLS 1.3 as the minimum version"
         )
 
 
@@ -134,7 +143,8 @@ def _server_groups(
         # In TLS 1.2 the client's groups limit the curves of certificates as well (RFC 8422 §5.1), so offer our own too.
         # A group that is liked less than that one goes unseen here; TLS 1.3 has shown it, as both have one list.
         others = [group for group in flights.ALL_GROUPS if group not in map(GROUPS.get, policy.groups)]
-        group = ask(TLSVersion.TLS_1_2, suites=elliptic, groups=[*others, *_own_curve(material)]).group
+        own = [GROUPS[curve]] if (curve := _own_curve(material)) else []
+        group = ask(TLSVersion.TLS_1_2, suites=elliptic, groups=[*others, *own]).group
         if group in others:
             yield f"expected no groups but {', '.join(policy.groups)}, found group {group} in TLS 1.2"
 
@@ -272,11 +282,12 @@ def _suites_for(material: KeyMaterial, policy: TLSPolicy) -> tuple[str, ...]:
     return tuple(suite for suite in policy.cipher_suites if kind in suite)
 
 
-def _own_curve(material: KeyMaterial) -> list[int]:
+def _own_curve(material: KeyMaterial) -> str:
+    """The group of a key for ECDSA; empty for others."""
     key = material.private_key
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        return []
-    return [GROUPS[{"secp256r1": "P-256", "secp384r1": "P-384"}[key.curve.name]]]
+        return ""
+    return {"secp256r1": "P-256", "secp384r1": "P-384"}[key.curve.name]
 
 
 def _key_share(policy: TLSPolicy) -> tuple[int, bytes] | None:

@@ -43,14 +43,23 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The acceptor refuses an abstract syntax to this requestor, whatever it does for others: result 1."""
+
+    sentence: str
+    """Why, for the operator; the requestor learns the result alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptorPolicy:
     """What an acceptor agrees to.
 
-    `support(abstract_syntax, common)` is None where the abstract syntax is not supported; `common` is the 57H
-    item for it, if one came. `extended(item)` is the information to answer, or None for no answer.
+    `support(abstract_syntax, common)` is None where the abstract syntax is not supported, and `Refused` where it is
+    not for this requestor; `common` is the 57H item for it, if one came. `extended(item)` is the information to
+    answer, or None for no answer.
     """
 
-    support: Callable[[str, CommonExtendedNegotiation | None], Support | None]
+    support: Callable[[str, CommonExtendedNegotiation | None], Support | Refused | None]
     extended: Callable[[ExtendedNegotiation], bytes | None] = lambda item: None
     maximum_length: int = LARGEST_PDU_LENGTH
     maximum_operations_invoked: int = 1
@@ -73,7 +82,7 @@ def answer_request(request: AssociateRQ, policy: AcceptorPolicy) -> tuple[Associ
     """
     offered = request.user_information
     common = {item.sop_class_uid: item for item in offered.common_extended_negotiations}
-    supports: dict[str, Support | None] = {}
+    supports: dict[str, Support | Refused | None] = {}
     for context in request.presentation_contexts:
         uid = context.abstract_syntax
         if uid not in supports:
@@ -134,9 +143,11 @@ def read_answer(request: AssociateRQ, answer: AssociateAC) -> Agreement:
     return Agreement(contexts, window or AsynchronousOperationsWindow(), user)
 
 
-def _answer_context(context: PresentationContextRQ, support: Support | None) -> PresentationContextAC:
+def _answer_context(context: PresentationContextRQ, support: Support | Refused | None) -> PresentationContextAC:
     result, transfer_syntax = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, context.transfer_syntaxes[0]
-    if support:
+    if isinstance(support, Refused):
+        result = ContextResult.USER_REJECTION  # whatever its transfer syntaxes: more is not the requestor's to know
+    elif support:
         offered = frozenset(context.transfer_syntaxes)
         common = next((uid for uid in support.transfer_syntaxes if uid in offered), None)
         result = ContextResult.ACCEPTANCE if common else ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -144,8 +155,8 @@ def _answer_context(context: PresentationContextRQ, support: Support | None) -> 
     return PresentationContextAC(context.context_id, result, transfer_syntax)
 
 
-def _answer_role(role: RoleSelection, support: Support | None) -> RoleSelection | None:
-    if support is None:
+def _answer_role(role: RoleSelection, support: Support | Refused | None) -> RoleSelection | None:
+    if not isinstance(support, Support):
         return None
     scu = role.scu_role and support.requestor_may_be_scu
     return RoleSelection(role.sop_class_uid, scu, role.scp_role and support.requestor_may_be_scp)

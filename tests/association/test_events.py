@@ -233,6 +233,7 @@ def test_every_event_is_a_printable_line_without_holes(logged, event):
 
 @pytest.mark.parametrize(("text", "escaped"), [
     ("plain", "plain"), ("", ""), ("tab\t", "tab\\t"), ("É", "\\xc9"), ("\u202e", "\\u202e"), ("a\\b", "a\\b"),
+    ("RFC 9325 §4.4", "RFC 9325 §4.4"), ("§É§\n", "§\\xc9§\\n"),
 ])  # fmt: skip
 def test_printable(text, escaped):
     assert printable(text) == escaped

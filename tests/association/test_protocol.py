@@ -14,6 +14,7 @@ from dimsetls.association.admission import ApplicationEntity
 from dimsetls.association.events import AssociationEnded, AssociationStarted, ConnectionFailed
 from dimsetls.services.verification import Verification
 from dimsetls.testing import ClientConnectionCreator, Link, Peer, profile, tamper
+from dimsetls.tls.conditions import BY_REASON
 from dimsetls.tls.endpoints import DicomTLSClientEndpoint
 from dimsetls.ul.writer import write_pdu
 
@@ -39,7 +40,8 @@ def test_what_ends_tls_reaches_the_association_as_provider_abort_with_its_reason
         end(stage.associated())
         ended = stage.told(AssociationEnded)
         assert (ended.outcome, ended.provider_reason) == (name, reason)
-        assert ended.detail.endswith(".")
+        row = BY_REASON[reason]
+        assert ended.detail.startswith(f"{row.sentence} ({row.name}: ")
         assert stage.is_quiet
 
 

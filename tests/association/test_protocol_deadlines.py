@@ -9,6 +9,7 @@ from dimsetls.association.events import AssociationEnded, AssociationRefused, Co
 from dimsetls.association.protocol import LINGER_AFTER_EXPIRY, Timeouts
 from dimsetls.association.timers import LOOKS
 from dimsetls.testing import End, Peer
+from dimsetls.tls.faults import TransportFault
 from dimsetls.ul.pdus import Abort, AssociateRJ, ReleaseRP, ReleaseRQ
 from dimsetls.ul.writer import write_pdu
 
@@ -17,6 +18,10 @@ from .stage import Manual, Stage, data_set, echo, open_fragment, request, status
 T = Timeouts(tls_handshake=10.0, artim=30.0, idle=300.0, pdu=60.0, write=60.0)
 LATE = 1 + 1 / LOOKS
 """A phase that lasts too long ends at most this much late."""
+
+
+def says(condition: str, detail: str) -> str:
+    return str(TransportFault.named(condition, detail=detail))
 
 
 # TLS handshake -------------------------------------------------------------------------------------------------
@@ -122,12 +127,18 @@ def test_a_peer_that_does_not_close_after_our_last_pdu_is_closed_by_artim(author
 def test_a_peer_that_does_not_even_answer_close_notify_is_cut_off(authority, end):
     stage = Stage(tls=authority, timeouts=T)
     peer = end(stage)
+    [acceptor] = stage.factory._acceptors
     peer.end.pauseProducing()
     stage.link.advance(30.0)
     server = peer.end.other
     assert server.connected
     stage.link.advance(LINGER_AFTER_EXPIRY)
     assert not server.connected
+    assert str(acceptor._protocol.cause) == says("close-timeout", "30 s")
+    if end is release:
+        ended = stage.told(AssociationEnded)
+        assert (ended.outcome, ended.provider_reason) == ("released", 0x433)
+        assert ended.detail == says("close-timeout", "30 s")
     assert isinstance(peer.end._closed, ConnectionLost)  # an RST: nobody waits for this peer any longer
     assert stage.link.getDelayedCalls() == []
     assert stage.factory.count.total == 0
@@ -181,7 +192,7 @@ def test_an_idle_association_is_aborted(authority, over_tls):
     assert peer.received[-1] == Abort(0, 0)
     peer.close()
     ended = stage.told(AssociationEnded)
-    assert (ended.outcome, ended.detail) == ("expired", "nothing came on the association for 300 s")
+    assert (ended.outcome, ended.provider_reason, ended.detail) == ("expired", 0x432, says("idle-timeout", "300 s"))
     assert stage.is_quiet
 
 
@@ -237,7 +248,8 @@ def test_a_byte_now_and_then_does_not_prolong_a_half_received_pdu(begun):
     assert 60 <= stage.link.seconds() <= 60 * LATE + 100  # the rest of the 100 bytes is trickled in vain
     peer.close()
     ended = stage.told(AssociationEnded)
-    assert (ended.outcome, ended.detail) == ("expired", "a PDU was not complete within 60 s of its first byte")
+    assert (ended.outcome, ended.provider_reason) == ("expired", 0x434)
+    assert ended.detail == says("pdu-timeout", "60 s from its first byte")
     assert ended.seconds >= 60
     assert stage.is_quiet
 
@@ -291,7 +303,7 @@ def test_a_peer_that_takes_no_answers_is_not_read_from_and_then_aborted(authorit
     stage.link.pump([0.5] * (2 + 2 * 60 // LOOKS))
     assert not server.connected
     ended = stage.told(AssociationEnded)
-    assert (ended.outcome, ended.detail) == ("expired", "the peer took nothing of our output for 60 s")
+    assert (ended.outcome, ended.provider_reason, ended.detail) == ("expired", 0x435, says("write-timeout", "60 s"))
     assert stage.link.getDelayedCalls() == []
     assert stage.factory.count.total == 0
 

@@ -169,7 +169,8 @@ def test_a_release_without_an_answer_ends_in_time():
     call.link.advance(4.9)
     assert results == []
     call.link.advance(0.1)
-    assert [str(error) for error in results] == ["the peer gave no A-RELEASE-RP within 5 s"]
+    assert [(type(error), error.reason) for error in results] == [(ProviderAborted, 0x436)]
+    assert str(results[0]).endswith("(answer-timeout: no A-RELEASE-RP within 5 s)")
     assert call.peer.received[-1] == Abort(0, 0)
     call.peer.close()
     assert call.is_quiet
@@ -299,7 +300,8 @@ def test_a_peer_that_does_not_answer_is_aborted_in_time():
     call.link.advance(6.9)
     assert call.results == []
     call.link.advance(0.1)
-    assert str(call.error) == "the peer gave no answer to A-ASSOCIATE-RQ within 7 s"
+    assert (type(call.error), call.error.reason) == (ProviderAborted, 0x436)
+    assert str(call.error).endswith("(answer-timeout: no answer to A-ASSOCIATE-RQ within 7 s)")
     assert call.peer.received[-1] == Abort(0, 0)
     call.peer.close()
     assert call.is_quiet

@@ -186,7 +186,7 @@ def rest(peer: Peer) -> None:
 ENDS = [
     (abort, AssociationAborted), (abort_as_provider, ProviderAborted), (Peer.cut, ProviderAborted),
     (Peer.close, ProviderAborted), (reset, ProviderAborted), (break_record, ProviderAborted),
-    (say_nonsense, ProviderAborted), (rest, AssociationError),
+    (say_nonsense, ProviderAborted), (rest, ProviderAborted),
 ]  # fmt: skip
 
 

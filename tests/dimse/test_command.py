@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dimsetls.codes import CommandField, ProviderReason
 from dimsetls.dimse.command import CommandSet, Element, read_command, write_command
-from dimsetls.errors import RemoteProtocolError
+from dimsetls.errors import LocalProtocolError, RemoteProtocolError
 
 E = Element
 
@@ -142,6 +142,12 @@ def test_text_is_padded_with_a_space_and_uids_with_nul():
 
 def test_what_is_not_ascii_is_replaced_and_cannot_break_a_response():
     assert write_command({E.ERROR_COMMENT: "für É"})[12:] == element(0x0902, b"f?r ? ")
+
+
+@pytest.mark.parametrize("number", [-1, 0x10000])
+def test_a_number_that_16_bits_cannot_hold_is_our_own_mistake(number):
+    with pytest.raises(LocalProtocolError, match=rf"\(0000,1021\) has 16 bits, too few for {number}"):
+        write_command({E.NUMBER_OF_COMPLETED_SUBOPERATIONS: number})
 
 
 NUMBERS = [each for each in Element if each not in (0, 2, 3, 0x1000, 0x1001, 0x0600, 0x0902, 0x1030, 0x0901, 0x1005)]

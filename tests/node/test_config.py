@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from dimsetls.association.admission import Caller
 from dimsetls.errors import ConfigurationError
-from dimsetls.node.config import load
 from dimsetls.node.options import SECTIONS, sample
+from dimsetls.node.reading import load
 from dimsetls.services.filesystem import Duplicates, Durability
 from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.tls.policy import BCP195_RFC9325, ClientCertificate
@@ -183,8 +183,8 @@ def test_any_peer_is_recognized_where_none_is_named(read):
 
 @pytest.mark.parametrize(("text", "problem"), [
     (MINIMAL + "[listner second]",
-     "15: [listner]: found 'listner', expected a kind of section: node, listener, tls, certificate, ae, peer, storage, "
-     "limits; did you mean listener?"),
+     "15: [listner]: found 'listner', expected a kind of section: node, listener, tls, certificate, ae, identity, "
+     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, storage, limits; did you mean listener?"),
     (MINIMAL + "[node one]", "15: [node]: found 'one', expected [node] without a name"),
     (MINIMAL + "[limits]", "15: [limits NAME]: found nothing, expected a name of letters, digits, dots, hyphens and "
                            "underscores that is not any, all or none"),
@@ -196,7 +196,7 @@ def test_any_peer_is_recognized_where_none_is_named(read):
      "15: [ae DIMSETLS]: found a second time, expected once (first in line 10)"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nprot = 11112"),
      "4: [listener main] prot: found 'prot', expected an option of [listener]: port, interface, endpoint, backlog, "
-     "tls, plain, aes, limits; did you mean port?"),
+     "tls, plain, aes, identity, limits; did you mean port?"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nport = many"),
      "4: [listener main] port: found 'many', expected a whole number from 0 to 65535"),
     (changed("aes = DIMSETLS", "aes = DIMSETLS\nport ="),

@@ -6,9 +6,9 @@ import pytest
 from cryptography import x509
 
 from dimsetls.errors import ConfigurationError
-from dimsetls.node.config import load
 from dimsetls.node.init import init
 from dimsetls.node.prepare import prepare
+from dimsetls.node.reading import load
 from dimsetls.tls.material import KeyMaterial
 
 FILES = ["dimsetls.ini", *(f"pki/{name}.{kind}" for name in ("ca", "client", "server") for kind in ("key", "pem"))]

@@ -212,8 +212,9 @@ def request(
 
 
 def says(condition: str) -> str:
+    """How it begins; what was seen follows."""
     row = CONDITIONS[condition]
-    return f"{row.reason:#05x} {row.sentence}"
+    return f"{row.reason:#05x} {row.sentence} ({row.name}: "
 
 
 @pytest.mark.parametrize(("profile", "version"), GOOD_PROFILES)
@@ -225,7 +226,7 @@ def test_a_server(
     with storescp(tmp_path, limits[version], *tls) as port:
         assert re.fullmatch(rf"0000 {PROTECTION[version]}", request(keys, port, keys.client))
         for kind, condition in ("wrong-ca", "peer-unknown-ca"), ("revoked", "peer-certificate-revoked"):
-            assert request(keys, port, keys.clients[kind]) == says(condition)
+            assert request(keys, port, keys.clients[kind]).startswith(says(condition))
 
 
 def test_our_requestors_certificate_is_expired(keys: Certificates) -> None:
@@ -244,7 +245,7 @@ def test_a_server_with_a_bad_certificate(
     condition: str,
 ) -> None:
     with storescp(tmp_path, limits[version], *keys.secured(keys.servers[kind]), profile) as port:
-        assert request(keys, port, keys.client) == says(condition)
+        assert request(keys, port, keys.client).startswith(says(condition))
 
 
 def test_a_server_whose_revocation_nobody_asks_about(tmp_path: Path, keys: Certificates) -> None:
@@ -257,10 +258,10 @@ def test_a_server_whose_revocation_nobody_asks_about(tmp_path: Path, keys: Certi
 def test_a_server_with_a_retired_profile(tmp_path: Path, keys: Certificates, profile: str) -> None:
     with storescp(tmp_path, {}, *keys.secured(keys.server), profile) as port:
         for ours in "bcp195-rfc9325", LEGACY:
-            assert request(keys, port, keys.client, profile=ours) == says("peer-handshake-failure")
+            assert request(keys, port, keys.client, profile=ours).startswith(says("peer-handshake-failure"))
 
 
 def test_a_server_with_dhe_alone(tmp_path: Path, keys: Certificates) -> None:
     with storescp(tmp_path, {}, *keys.secured(keys.server), *DHE) as port:
-        assert request(keys, port, keys.client) == says("peer-handshake-failure")
+        assert request(keys, port, keys.client).startswith(says("peer-handshake-failure"))
         assert request(keys, port, keys.client, profile=LEGACY) == "0000 TLSv1.2 DHE-RSA-AES256-GCM-SHA384"

@@ -56,7 +56,7 @@ def test_an_ae_title_outside_the_default_repertoire_still_gives_a_file():
 def test_reads_where_its_own_data_set_begins():
     meta = file_meta(CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN, "A", "B")
     for data_set in (DATA_SET, b""):
-        assert read_file_meta(BytesIO(meta + data_set)) == FileMeta(EXPLICIT_VR_LITTLE_ENDIAN, len(meta))
+        assert read_file_meta(BytesIO(meta + data_set)) == FileMeta(EXPLICIT_VR_LITTLE_ENDIAN, len(meta), CT, "1.2.3")
 
 
 @pytest.mark.parametrize("group_length", [None, 4, 4000])

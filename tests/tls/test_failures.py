@@ -143,14 +143,17 @@ NOT_PROVOKED: dict[str, str] = {row.name: _UPPER_LAYER for row in CONDITIONS.val
     "insufficient-security": _NOT_OPENSSL,
     "transport-error": "Twisted never lets OpenSSL near the socket; an embedder's transport may",
     "tls-on-plaintext-port": "no TLS layer there; the acceptor names it in tests/association/test_acceptor.py",
-    "idle-timeout": "the association is aborted in order (Evt15), and ends as expired; tests/association",
-    "close-timeout": "after our own close; tests/association/test_protocol.py",
+    "close-timeout": "after our own close; tests/association/test_protocol_deadlines.py",
+    "answer-timeout": "a deadline of the requestor's; tests/association/test_requestor.py",
     "below-policy": "a context cannot negotiate it; the check of the effective policy stops the start",
     "certificate-not-allowed": "answered with A-ASSOCIATE-RJ; tests/association/test_admission.py",
     "token-certificate-mismatch": "a matter of user identity",
-    "key-usage-limit": "24 million records; tests/tls/test_usage.py counts in less",
+    "key-usage-limit": "24 million records; tests/association/test_key_usage.py lowers the limit",
     "local-key-unusable": "the start fails in words; tests/tls/test_material.py",
     "unclassified": "what nobody foresaw",
+} | {
+    f"{what}-timeout": "aborted in order (Evt15), TLS or not; tests/association/test_protocol_deadlines.py"
+    for what in ("idle", "pdu", "write")
 } | {
     row.name: _NOT_OPENSSL for row in CONDITIONS.values()
     if row.name.startswith("sent-") and row.name not in PROVOKED

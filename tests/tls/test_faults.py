@@ -212,6 +212,8 @@ def test_a_condition_can_be_named():
     fault = TransportFault.named("idle-timeout", detail="600 s")
     assert (fault.reason, fault.fault_class, fault.detail) == (0x432, FaultClass.TRANSPORT, "600 s")
     assert fault.sentence == CONDITIONS["idle-timeout"].sentence
+    assert str(fault) == f"{fault.sentence} (idle-timeout: 600 s)"
+    assert str(TransportFault.named("silent-peer")).endswith(" (silent-peer)")
 
 
 def test_the_detail_is_one_printable_line():

@@ -224,6 +224,16 @@ def test_a_key_that_no_suite_suits_is_named(server):
     verify(server(only_rsa, "RSA-2048"))
 
 
+@needs_groups
+def test_a_key_on_a_curve_outside_the_groups_is_named(server):
+    """And not OpenSSL's configuration, which has no part in it."""
+    groups = ["X25519", "P-384"]
+    with pytest.raises(ConfigurationError, match=r"^the groups \(X25519, P-384\) lack P-256, the curve of the key of"):
+        verify(server(BCP195_RFC9325.narrow(groups=groups)))
+    verify(server(BCP195_RFC9325.narrow(groups=groups), "P-384"))
+    verify(server(BCP195_RFC9325.narrow(groups=groups, minimum_version=TLSVersion.TLS_1_3)))
+
+
 @pytest.mark.parametrize(("asked", "expected"), [
     ({"maximum_version": TLSVersion.TLS_1_2, "tls13_cipher_suites": ()},
      "expected the versions of the profile, found TLS 1.3 as well"),

@@ -46,6 +46,11 @@ CRITERIA = (
     Criterion("temporary congestion", "The service is shutting down."),
     Criterion("local limit exceeded", "A limit of associations is reached: in all, from the peer's address, or from "
               "the calling AE title."),
+    Criterion("user identity", "A user identity is required and none is presented that is supported, or one that is "
+              "presented is not good, or failed too often of late."),
+    Criterion("temporary congestion", "Nobody can tell whether the user identity is good: a back end is down, late, or "
+              "has too many to check."),
+    Criterion("temporary congestion", "The service began to shut down while the identity was checked."),
 )
 """What is checked, in this order; the first that fails is answered."""
 
@@ -68,6 +73,7 @@ STATUSES = {
     Status.INVALID_SOP_INSTANCE: "C-STORE whose Affected SOP Instance UID is not a UID.",
     Status.SOP_CLASS_NOT_SUPPORTED: "The SOP class is not a UID or not that of the presentation context; the role was "
                                     "not negotiated; the AE has no service for it.",
+    Status.NOT_AUTHORIZED: "No rule of the AE permits the operation to this user, or the user's identity has expired.",
     Status.DUPLICATE_INVOCATION: "An operation with this Message ID is not answered yet.",
     Status.UNRECOGNIZED_OPERATION: "Any operation but C-ECHO and C-STORE.",
     Status.MISTYPED_ARGUMENT: "A mandatory element of the command is missing, or C-STORE came without a data set.",
@@ -78,8 +84,8 @@ STATUSES = {
 STORAGE_ONLY = frozenset((Status.DUPLICATE_SOP_INSTANCE, Status.INVALID_SOP_INSTANCE, Status.OUT_OF_RESOURCES))
 
 RESERVED = frozenset((
-    "below-policy", "certificate-not-allowed", "close-timeout", "idle-timeout", "local-key-unusable",
-    "tls-on-plaintext-port", "token-certificate-mismatch",
+    "below-policy", "certificate-not-allowed", "local-key-unusable", "tls-on-plaintext-port",
+    "token-certificate-mismatch",
 ))
 """Conditions that have a code but that nothing reports yet."""
 
@@ -114,6 +120,8 @@ def context_results() -> Section:
         table("Result | Meaning | When", (
             (str(int(ContextResult.ACCEPTANCE)), "acceptance", "The AE serves the abstract syntax and one of the "
              "transfer syntaxes."),
+            (str(int(ContextResult.USER_REJECTION)), "user-rejection", "No rule of the AE permits to this user what "
+             "the abstract syntax is for."),
             (str(int(ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)), "abstract-syntax-not-supported", "No service of "
              "the AE takes it."),
             (str(int(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)), "transfer-syntaxes-not-supported", "None of "

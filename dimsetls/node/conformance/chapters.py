@@ -25,7 +25,8 @@ from ...uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATIO
 from ...ul.writer import LARGEST_PDU_LENGTH
 from ..config import AE, Config, Listener, Storage
 from ..ini import parse
-from ..options import SECTIONS, SectionKind
+from ..language import SectionKind
+from ..options import SECTIONS
 from ..prepare import Prepared
 from .answers import (
     aborts,
@@ -225,8 +226,8 @@ def _services(aes: tuple[AE, ...]) -> Section:
             "Association requests: no AE is SCU of any service. The command line examines peers, with associations "
             "that an operator starts.",
             "Query/Retrieve, Modality Worklist, MPPS, Storage Commitment, Print and every DIMSE-N service.",
-            "SOP Class Extended Negotiation and Common Extended Negotiation: items are read and not answered.",
-            "User identity negotiation: an identity is not verified and not answered.",
+            "SOP Class Extended Negotiation and Common Extended Negotiation: items are read and not answered, "
+            "but for that of the bearer extension where it is configured.",
             "The SCP role for a requestor (SCP/SCU Role Selection): refused if proposed.",
             "DICOMweb, media storage (file-sets), Application Hosting.",
             "Sub-operations, and cancelling an operation that is under way.",

@@ -14,6 +14,7 @@ from ...tls.policy import ClientCertificate, TLSPolicy, TLSVersion
 from ...tls.revocation import CRLCheck
 from ...tls.usage import RECORDS_PER_KEY
 from ..config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
+from .identity import user_identity
 from .requirements import checked, claims_b12, iana_name, tls_sections, versions
 from .text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
 
@@ -50,11 +51,7 @@ def security(
         )),
         _ports(config),
         *(_secure_transport(config, tls, key_material.get(tls.name), connections.get(tls.name)) for tls in used),
-        Section("User identity", (
-            "User identity negotiation (sub-item 58H, PS3.7 D.3.3.7) is not supported: an identity that a peer sends "
-            "is neither verified nor answered, and no association is rejected for it or for want of it. A positive "
-            "response is never sent. None of the profiles PS3.15 B.4 to B.7 is claimed.",
-        )),
+        user_identity(config),
         _association_level(config),
         Section("Other security profiles", (Bullets((
             "Audit trail (PS3.15 A.5, IHE ATNA): not supported. Associations, refusals and TLS failures are written to "
@@ -146,7 +143,7 @@ def _secure_transport(
                 ("Resumption", "off, by ticket as by session cache: every connection makes a full handshake"),
                 ("Early data (0-RTT)", "off"),
                 ("Use of one key", f"the association ends before AES-GCM has protected {RECORDS_PER_KEY['GCM']} "
-                 "records with it (RFC 9325 §4.4); a warning comes before"),
+                 "records with it (RFC 9325 §4.4), by A-ABORT between two operations; a warning comes before"),
                 ("Post-handshake authentication", "off"),
             )),
             *(fair("Not enforced on this machine: ") + code(remark) for remark in remarks),

@@ -16,7 +16,6 @@ import dimsetls
 from dimsetls.codes import AbortSource, ProviderReason
 from dimsetls.dimse.status import Status
 from dimsetls.node.cli import main
-from dimsetls.node.config import load
 from dimsetls.node.conformance.answers import ABORTS, CRITERIA, RESERVED, STATUSES
 from dimsetls.node.conformance.chapters import contexts, reached, services_of, statement
 from dimsetls.node.conformance.requirements import iana_name
@@ -33,6 +32,7 @@ from dimsetls.node.conformance.text import (
 )
 from dimsetls.node.init import init
 from dimsetls.node.prepare import prepare
+from dimsetls.node.reading import load
 from dimsetls.node.service import NodeService
 from dimsetls.tls.conditions import CONDITIONS, FaultClass
 from dimsetls.tls.policy import PROFILES
@@ -104,7 +104,7 @@ def test_every_rejection_is_stated_in_the_order_in_which_the_code_judges() -> No
 def test_nothing_else_makes_a_rejection() -> None:
     made = {module for module, tree in TREES.items() for each in ast.walk(tree)
             if isinstance(each, ast.Call) and ast.unparse(each.func) == "AssociateRJ"}
-    assert made == {"association/acceptor.py", "ul/actions.py", "ul/reader.py"}
+    assert made == {"association/acceptor.py", "identity/http_outcomes.py", "ul/actions.py", "ul/reader.py"}
     (by_provider,) = calls("AssociateRJ", "ul/actions.py")
     result, source, reason = (ast.unparse(argument) for argument in by_provider.args)
     assert (result, source, reason) == ("RejectResult.REJECTED_PERMANENT", "RejectSource.SERVICE_PROVIDER_ACSE", "2")

@@ -1,0 +1,137 @@
+"""Command sets to typed messages, judged: which message it is, and whether its elements are what PS3.7 allows.
+
+Strict where a wrong value would be acted on: mandatory elements, UIDs, AE titles, a data set that is due.
+Forgiving where nothing hangs on it: retired and superfluous elements, a Message ID in a response, a priority out of
+range, comments that are too long, counters that a pending response lacks, a data set that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from ..codes import CommandField
+from ..errors import RemoteProtocolError
+from ..uids import is_valid_uid
+from .command import AE_ELEMENTS, NO_DATA_SET, UI_ELEMENTS, CommandSet, Element
+from .messages import (
+    CCancelRQ,
+    CEchoRQ,
+    CFindRQ,
+    CGetRQ,
+    CMoveRQ,
+    CStoreRQ,
+    DataSet,
+    InvalidElement,
+    Message,
+    RequestMessage,
+    ResponseMessage,
+    elements_of,
+    number,
+    read_message,
+)
+from .normalized import NActionRQ, NCreateRQ, NCreateRSP, NDeleteRQ, NEventReportRQ, NGetRQ, NSetRQ
+from .status import Status, StatusClass, status_class
+
+Request: TypeAlias = (
+    CEchoRQ | CStoreRQ | CFindRQ | CGetRQ | CMoveRQ
+    | NEventReportRQ | NGetRQ | NSetRQ | NActionRQ | NCreateRQ | NDeleteRQ
+)  # fmt: skip
+"""Every request that is answered; C-CANCEL-RQ is not."""
+
+REQUESTS: dict[int, type[Request]] = {
+    kind.COMMAND_FIELD: kind
+    for kind in (CEchoRQ, CStoreRQ, CFindRQ, CGetRQ, CMoveRQ, NEventReportRQ, NGetRQ, NSetRQ, NActionRQ, NCreateRQ,
+                 NDeleteRQ)
+}  # fmt: skip
+RESPONSES: dict[int, type[ResponseMessage]] = {kind.RESPONSE.COMMAND_FIELD: kind.RESPONSE for kind in REQUESTS.values()}
+
+_AE_TITLE = re.compile(r"[ !-\[\]-~]{1,16}\Z")  # the default repertoire without backslash and control characters
+_REFUSALS = {
+    Element.AFFECTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
+    Element.REQUESTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
+    Element.AFFECTED_SOP_INSTANCE_UID: Status.INVALID_SOP_INSTANCE,
+    Element.REQUESTED_SOP_INSTANCE_UID: Status.INVALID_SOP_INSTANCE,
+    Element.MOVE_DESTINATION: Status.MOVE_DESTINATION_UNKNOWN,
+}
+
+
+def read_request(command: CommandSet) -> Request | CCancelRQ | None:
+    """The request in a command set; None for an operation that PS3.7 does not know (answer 0211H).
+
+    Raises `MissingElement` or `InvalidElement`, which say what to answer.
+    """
+    field = number(command, Element.COMMAND_FIELD)
+    if field == CommandField.C_CANCEL_RQ:
+        return read_message(CCancelRQ, command)
+    kind = REQUESTS.get(field)
+    if kind is None:
+        return None
+    message: Request = read_message(kind, command)
+    for name, element, _ in elements_of(kind):
+        _judge(element, getattr(message, name))
+    _judge_data_set(message, command)
+    return message
+
+
+def read_response(command: CommandSet) -> ResponseMessage:
+    """The response in a command set, of the class that its Command Field names.
+
+    Raises `MissingElement` or `InvalidElement`, or `RemoteProtocolError` if PS3.7 knows no such response.
+    """
+    field = number(command, Element.COMMAND_FIELD)
+    kind = RESPONSES.get(field)
+    if kind is None:
+        raise RemoteProtocolError(f"a response came with Command Field {field:04X}H, which no operation has")
+    message = read_message(kind, command)
+    _judge_data_set(message, command)
+    return message
+
+
+def mismatch(request: RequestMessage, response: ResponseMessage) -> str | None:
+    """Why this is no response to that request, in a sentence; None if it is one.
+
+    What a response repeats has to be equal (PS3.7 §9.1, §10.1); an instance that the SCP created has to have a UID.
+    """
+    if type(response) is not request.RESPONSE:
+        return f"{response.name} came in answer to {request.name}"
+    for name, element, _ in elements_of(request.RESPONSE):
+        got = getattr(response, name)
+        match element:
+            case Element.MESSAGE_ID_BEING_RESPONDED_TO:
+                expected: object = request.message_id
+            case Element.AFFECTED_SOP_CLASS_UID:
+                expected = request.sop_class_uid
+            case Element.AFFECTED_SOP_INSTANCE_UID:
+                expected = request.sop_instance_uid
+            case Element.EVENT_TYPE_ID | Element.ACTION_TYPE_ID:
+                expected = getattr(request, name)
+            case _:
+                continue
+        if None not in (got, expected) and got != expected:
+            return f"{response.name} has {repr(got)[:66]} in {element.name}, {request.name} had {expected!r}"
+    if isinstance(response, NCreateRSP) and request.sop_instance_uid is None:
+        was_created = status_class(response.status) in (StatusClass.SUCCESS, StatusClass.WARNING)
+        if was_created and not is_valid_uid(response.affected_sop_instance_uid or ""):
+            return "N-CREATE-RSP does not say by a UID what was created"
+    return None
+
+
+def _judge(element: Element, value: object) -> None:
+    """Judge the text of one element; what is no text was judged when it was decoded."""
+    if not isinstance(value, str):
+        return
+    if element in UI_ELEMENTS and not is_valid_uid(value):
+        what = "UID"
+    elif element in AE_ELEMENTS and not _AE_TITLE.match(value):
+        what = "AE title"
+    else:
+        return
+    sentence = f"{element.name} (0000,{element:04X}) is no {what}: {value[:64]!r}"
+    raise InvalidElement(sentence, element, _REFUSALS.get(element, Status.MISTYPED_ARGUMENT))
+
+
+def _judge_data_set(message: Message, command: CommandSet) -> None:
+    element = Element.COMMAND_DATA_SET_TYPE
+    if message.data_set is DataSet.REQUIRED and number(command, element) == NO_DATA_SET:
+        raise InvalidElement(f"{message.name} came without a data set", element)
