@@ -10,12 +10,15 @@
     │   ├── AssociationRejected     the peer answered A-ASSOCIATE-RJ
     │   ├── AssociationAborted      A-ABORT from the peer's user
     │   ├── ProviderAborted         A-P-ABORT: protocol, transport or TLS ended the association
+    │   ├── IdentityNotVerified     the peer accepted without verifying our identity, as we demand
     │   └── AssociationReleased     the association ended in order, before the operation did
     │       └── AssociationRetired  its keys have protected enough; open a new one
     ├── IdentityError               a user identity is not accepted
     │   ├── IdentityDenied          it is wrong, expired, revoked, replayed or malformed
     │   │   └── IdentityUnknown     this back end knows no such user or issuer; another one may
     │   └── IdentityUnavailable     nobody can tell: a back end is down, late or flooded
+    ├── InstanceError               an instance cannot be sent, and nothing of it was
+    ├── OperationFailed             the peer answered an operation of ours with a failure
     └── ServiceError                a status that is to be answered instead of Success
 """
 
@@ -88,6 +91,10 @@ class ProviderAborted(AssociationError):
         self.detail = detail
 
 
+class IdentityNotVerified(AssociationError):
+    """The peer accepted the association and did not verify our user identity, which was required; it was aborted."""
+
+
 class AssociationReleased(AssociationError):
     """The association was released before the operation was complete."""
 
@@ -129,13 +136,35 @@ class IdentityUnavailable(IdentityError):
     """Nobody can tell whether the identity is good: A-ASSOCIATE-RJ (2,3,1), the peer may try again."""
 
 
+class InstanceError(DimsetlsError):
+    """The instance cannot be sent: it is no DICOM file, or the peer accepted no presentation context for it.
+
+    Nothing of it went out, and the association goes on.
+    """
+
+
+class OperationFailed(DimsetlsError):
+    """The peer answered an operation with a failure; the association goes on.
+
+    `status` is what it answered and `comment` its Error Comment; `response` is the whole message.
+    """
+
+    def __init__(self, sentence: str, status: int, comment: str, response: object) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.comment = comment
+        self.response = response
+
+
 class ServiceError(DimsetlsError):
     """Raised by a handler: answer `status` (PS3.7 Annex C, PS3.4) and, in Error Comment, `comment`.
 
-    The comment goes to the peer, cut to 64 characters: no patient data, no secrets.
+    The comment goes to the peer, cut to 64 characters: no patient data, no secrets. `offending_elements` are the
+    tags of what was wrong.
     """
 
-    def __init__(self, status: int, comment: str = "") -> None:
+    def __init__(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
         super().__init__(comment or f"status {status:04X}H")
         self.status = status
         self.comment = comment
+        self.offending_elements = offending_elements

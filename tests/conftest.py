@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 
 from dimsetls.node.init import init
+from dimsetls.tls import endpoints
 
 from .peers.running import Node
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    names = [each.value for each in endpoints.Transport]
+    text = "which implementation carries TLS wherever a test does not say (default: as in the product)"
+    parser.addoption("--tls-transport", choices=names, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if chosen := config.getoption("--tls-transport"):
+        endpoints.DEFAULT_TRANSPORT = endpoints.Transport(chosen)
 
 
 @pytest.fixture(scope="session")

@@ -134,3 +134,97 @@ def test_a_pure_room_loads_neither_twisted_nor_openssl_nor_pydicom(pure: str) ->
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_can_be_read_in_one_sitting(module: str) -> None:
     assert len(MODULES[module].read_text().splitlines()) <= LONGEST_FILE
+
+
+# Back ends -----------------------------------------------------------------------------------------------------------
+
+BACK_ENDS = {path.parent.name for path in PACKAGE.glob("identity/*/__init__.py")} - {"http"}
+"""Rooms within `identity`."""
+
+PACKAGES = {"ldap3", "gssapi", "joserfc", "lxml", "signxml"}
+NEEDED = {
+    "users": set(),
+    "ldap": {"ldap3"},
+    "kerberos": {"gssapi"},
+    "saml": {"lxml", "signxml"},
+    "jwt": {"joserfc"},
+    "introspection": set(),
+    "certificate-identity": set(),
+}
+"""By kind of section, what its back end cannot do without."""
+
+
+def back_end(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["identity"] and parts[2:3] and parts[2] in BACK_ENDS else None
+
+
+def test_back_ends_stand_side_by_side_and_the_gate_knows_none_of_them() -> None:
+    assert {"ldap", "kerberos", "oauth", "saml"} <= BACK_ENDS
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if room(found.importer) == "identity" and not found.importer.startswith("dimsetls.identity.http.")
+        and back_end(found.imported) not in (None, back_end(found.importer))
+    ]  # fmt: skip
+    assert wrong == []
+
+
+def loaded_by(script: str, *arguments: str) -> set[str]:
+    """Which of PACKAGES a program has loaded at its end."""
+    command = [sys.executable, "-c", f"{script}\nimport sys; print(*sys.modules)", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return PACKAGES & {*answer.stdout.splitlines()[-1].split()}
+
+
+@pytest.fixture
+def ini(tmp_path: Path) -> Path:
+    """A node without identities."""
+    from dimsetls.node.cli import main
+
+    assert main(["init", str(tmp_path / "var")]) == 0
+    return tmp_path / "var/dimsetls.ini"
+
+
+def test_a_node_without_identities_loads_nothing_for_them(ini: Path) -> None:
+    assert loaded_by("import dimsetls.node.cli, dimsetls.node.options, dimsetls.node.service") == set()
+    check = "from dimsetls.node.cli import main; import sys; assert main(['check', sys.argv[1]]) == 0"
+    assert loaded_by(check, str(ini)) == set()
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from dimsetls.errors import ConfigurationError
+from dimsetls.node.identity.build import authenticator
+from dimsetls.node.identity.sections import BackEnd
+kind, directory = sys.argv[1], Path(sys.argv[2])
+options = {
+    "users": {"file": directory / "none"},
+    "ldap": {"servers": ["ldaps://localhost"], "dn_template": "uid={user},dc=example"},
+    "kerberos": {"keytab": directory / "dicom.keytab"},
+    "saml": {"issuer": "i", "certificates": [], "audience": ["a"]},
+    "jwt": {"issuer": "i", "audience": ["a"], "jwks_file": directory / "none"},
+    "introspection": {"url": "https://localhost", "trust_roots": directory / "none", "issuer": "i", "audience": ["a"],
+                      "client_id": "c"},
+    "certificate-identity": {"certificates": [], "name_from": None},
+}
+try:
+    authenticator(BackEnd(kind, "x", options[kind])).close()
+except ConfigurationError as error:
+    print(error)
+"""
+
+KEYTAB = bytes.fromhex(
+    "0502" "00000046" "0002" "0004" "54455354" "0005" "6469636f6d" "0004" "70616373" "00000001" "00000000" "01"
+    "0012" "0020"
+) + bytes(range(32)) + bytes.fromhex("00000001")
+"""A key for dicom/pacs@TEST."""
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_a_back_end_loads_what_it_needs_and_nothing_for_another(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "dicom.keytab").write_bytes(KEYTAB)
+    (tmp_path / "dicom.keytab").chmod(0o600)
+    assert loaded_by(MAKE, kind, str(tmp_path)) == NEEDED[kind]

@@ -332,8 +332,9 @@ class Acceptor:
         permission = Permission(entity.authorization, admission.principal, presenter, expiry)
         offer = Offer(entity, permission, request.user_information.role_selections)
         policy = AcceptorPolicy(
-            offer.support, services.extended, entity.maximum_length, entity.maximum_operations_invoked
-        )
+            offer.support, services.extended, entity.maximum_length,
+            entity.maximum_operations_invoked, entity.maximum_operations_performed,
+        )  # fmt: skip
         answer, agreement = answer_request(request, policy)
         answer = replace(answer, user_information=admission.answer(answer.user_information))
         association = Association(

@@ -72,6 +72,8 @@ class ApplicationEntity:
     maximum_operations_invoked: int = 1
     gate: Gate | None = None
     authorization: Authorization | None = None
+    maximum_operations_performed: int = 1
+    """Operations that the requestor may be asked to perform at once: of the C-STOREs of a C-GET, for example."""
 
 
 @dataclass(frozen=True, slots=True)

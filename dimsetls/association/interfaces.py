@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from zope.interface import Interface
 
@@ -10,6 +11,9 @@ from ..ul.negotiation import Support
 from ..ul.pdus import CommonExtendedNegotiation, ExtendedNegotiation
 from .events import Event
 from .requests import Request
+
+if TYPE_CHECKING:
+    from .outcomes import Answer
 
 
 class IServiceProvider(Interface):
@@ -27,10 +31,12 @@ class IServiceProvider(Interface):
     def extended(item: ExtendedNegotiation) -> bytes | None:
         """The service class application information to answer to a 56H item; None: no answer."""
 
-    def perform(request: Request) -> Awaitable[int]:
-        """Do what the request asks; the result is the status to answer.
+    def perform(request: Request) -> Awaitable[Answer]:
+        """Do what the request asks; the result is what to answer, by the kind of request.
 
-        `ServiceError` answers its status, any other exception is logged and answers 0110H, processing failure.
+        C-ECHO and C-STORE: the status. C-FIND: an async iterator of Datasets, or of (pending status, Dataset). C-GET:
+        an async iterator of `Instance`. C-MOVE: a `Move`. DIMSE-N: the status, or (status, Dataset or None).
+        `ServiceError` answers its status, any other exception is logged and answers a failure.
         """
 
 

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 from typing import Protocol as Typing
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -23,6 +24,7 @@ from zope.interface import implementer
 from ..tls.evidence import Evidence, evidence_of
 from ..tls.faults import TransportFault, classify, handshake_timeout
 from ..tls.session import TLSSession, read_session
+from ..tls.transport import ITakesViews
 from ..tls.usage import KeyUsage
 from ..ul.effects import (
     CloseTransport,
@@ -58,6 +60,12 @@ class Timeouts:
     """From the first byte of a PDU to its last."""
     write: float = 60.0
     """From the moment that the peer stops taking our output."""
+    connect: float = 30.0
+    """From our wish for a connection to having one, before any TLS."""
+    answer: float = 30.0
+    """To the peer's answer to our A-ASSOCIATE-RQ or A-RELEASE-RQ."""
+    response: float = 300.0
+    """From a request of ours, or the last of its responses, to the next response."""
 
 
 class AssociationUser(Typing):
@@ -82,7 +90,7 @@ class AssociationUser(Typing):
         """Whether we are working for the peer, so that silence is not idleness."""
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHandshakeListener, IPushProducer, ITakesViews)
 class AssociationProtocol(Protocol):
     """The adapter between a Twisted transport and an `UpperLayerProvider`.
 
@@ -110,9 +118,11 @@ class AssociationProtocol(Protocol):
         self._artim: IDelayedCall | None = None
         self._close_deadline: IDelayedCall | None = None
         self._quickack: Callable[[], object] | None = None
+        self._has_answered = False  # what came last
         self._holds: set[Hashable] = set()
         self._stalls = 0
-        self._stalled = False
+        self._stalled = self._is_paced = False
+        self._awaiting_output: list[Deferred[None]] = []
         self._pdu_timer = PhaseTimer(clock, timeouts.pdu, self._pdu_phase, self._pdu_expired)
         self._idle_timer = PhaseTimer(clock, timeouts.idle, self._idle_phase, self._idle_expired)
         self._write_timer = PhaseTimer(clock, timeouts.write, self._write_phase, self._write_expired)
@@ -149,18 +159,19 @@ class AssociationProtocol(Protocol):
         self._key_usage = KeyUsage.of(session.cipher_suite) if session is not None else None
         self.user.secured(session)
 
-    def dataReceived(self, data: bytes) -> None:
-        # Called for each TLS record. Without quick ACKs a peer with Nagle's algorithm waits 40 ms for each answer
-        # (DCMTK's default; measured 55 to 70 times slower).
-        if self._quickack is not None:
-            self._quickack()
+    def dataReceived(self, data: bytes | memoryview) -> None:
         provider = self._provider
+        self._has_answered = False
         effects = provider.receive(data)
         while effects:
             self.perform(effects)
             effects = provider.receive(b"")
         if not self._pdu_timer.watching and provider.mid_pdu:
             self._pdu_timer.watch()
+        # Without quick ACKs a peer with Nagle's algorithm waits 40 ms for each answer (DCMTK's default; measured 55 to
+        # 70 times slower). An answer carries the ACK itself.
+        if self._quickack is not None and not self._has_answered:
+            self._quickack()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         for call in (self._handshake_deadline, self._artim, self._close_deadline):
@@ -171,6 +182,7 @@ class AssociationProtocol(Protocol):
         fault = self.cause or classify(reason, self._evidence)
         self.perform(self._provider.transport_closed(fault.reason, str(fault)))
         self.user.closed(fault)
+        self._output_resumed()  # last: whoever waits finds that it is over
 
     def connect_failed(self, fault: TransportFault) -> None:
         """The transport that OpenTransport asked for could not be opened."""
@@ -194,13 +206,36 @@ class AssociationProtocol(Protocol):
     def reject(self, answer: AssociateRJ) -> None:
         self.perform(self._provider.associate_reject(answer))
 
-    def send_data(self, pdus: Iterable[bytes]) -> None:
-        """Write whole P-DATA-TF PDUs, in one piece: two small segments would wait for each other's ACK."""
+    def send_data(self, pdus: Iterable[bytes], *, is_paced: bool = False) -> None:
+        """Write whole P-DATA-TF PDUs, in one piece: two small segments would wait for each other's ACK.
+
+        Who paces waits for `output` before each call. Whoever does not, answers: then no further request is read
+        from a peer that takes no answers.
+        """
         self._provider.check_data_request()
         data = b"".join(pdus)
+        self._is_paced = is_paced
+        self._has_answered = True
         self.transport.write(data)
+        if self._stalled and not is_paced:
+            self.hold("output", True)
         if self._key_usage is not None:
             self._key_usage.wrote(len(data))
+
+    async def output(self) -> None:
+        """Wait while the peer takes nothing; returns also where the connection is gone."""
+        while self._stalled:
+            deferred: Deferred[None] = Deferred()
+            self._awaiting_output.append(deferred)
+            await deferred
+
+    def response_deadline(self, expired: Callable[[], object]) -> IDelayedCall:
+        """Call back when a response has been outstanding for too long; for whoever waits for one to reset or cancel."""
+        return self._clock.callLater(self._timeouts.response, expired)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self._timeouts
 
     @property
     def key_usage(self) -> KeyUsage | None:
@@ -240,6 +275,15 @@ class AssociationProtocol(Protocol):
             (self.transport.pauseProducing if waiting else self.transport.resumeProducing)()
 
     @property
+    def pdus_received(self) -> int:
+        return self._provider.pdus_received
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the peer waits for us: nothing is read from it."""
+        return bool(self._holds)
+
+    @property
     def established(self) -> bool:
         return State.STA6 <= self._provider.state <= State.STA12
 
@@ -256,6 +300,7 @@ class AssociationProtocol(Protocol):
                 case SendPDU(pdu):
                     if isinstance(pdu, AssociateRJ):
                         self.rejection = pdu
+                    self._has_answered = True
                     self.transport.write(write_pdu(pdu))
                 case Indicate(indication):
                     self.user.indicated(indication)
@@ -345,12 +390,19 @@ class AssociationProtocol(Protocol):
             return  # told again for every write meanwhile; it is one stall
         self._stalled = True
         self._stalls += 1
-        self.hold("output", True)  # no further request is read from a peer that takes no answers
+        if not self._is_paced:
+            self.hold("output", True)
         self._write_timer.watch()
 
     def resumeProducing(self) -> None:
-        self._stalled = False
         self.hold("output", False)
+        self._output_resumed()
+
+    def _output_resumed(self) -> None:
+        self._stalled = False
+        waiting, self._awaiting_output = self._awaiting_output, []
+        for deferred in waiting:
+            deferred.callback(None)
 
     def stopProducing(self) -> None:
         """The transport is going; connectionLost follows."""

@@ -19,6 +19,10 @@ class Sink(Protocol):
     def write(self, piece: Piece, /) -> object: ...
 
 
+class DataSetTooLong(DimsetlsError):
+    """A data set is longer than who reads it takes."""
+
+
 HIGH_WATER = 256 * 1024
 """Bytes kept for a reader that lags, before the peer has to wait."""
 
@@ -105,9 +109,19 @@ class DataSetStream:
             await self._wait()
         return self._take()
 
-    async def read(self) -> bytes:
-        """The whole data set; it is as large in memory as the instance is."""
-        return b"".join([piece async for piece in self])
+    async def read(self, most: int | None = None) -> bytes:
+        """The whole data set; it is as large in memory as the instance is.
+
+        Of one with more than `most` bytes the rest is let pass, and `DataSetTooLong` raised.
+        """
+        pieces, octets = [], 0
+        async for piece in self:
+            pieces.append(piece)
+            octets += len(piece)
+            if most is not None and octets > most:
+                self.discard()
+                raise DataSetTooLong(f"the data set has more than {most} bytes")
+        return b"".join(pieces)
 
     def discard(self) -> None:
         """Let the data set, and what is still to come of it, pass."""

@@ -305,19 +305,6 @@ def read_response(command: CommandSet) -> Response:
     return read_message(Response, command)
 
 
-def read_request(command: CommandSet) -> CEchoRQ | CStoreRQ | None:
-    """The C-ECHO or C-STORE request in a command set; None for another operation. For all see `reading`.
-
-    Raises `MissingElement` where a mandatory element is absent.
-    """
-    match number(command, Element.COMMAND_FIELD):
-        case CommandField.C_ECHO_RQ:
-            return read_message(CEchoRQ, command)
-        case CommandField.C_STORE_RQ:
-            return read_message(CStoreRQ, command)
-    return None
-
-
 # Fields and elements ----------------------------------------------------------------------------------------------
 
 

@@ -354,7 +354,7 @@ class Gate:
     def _judge_certificate(presenter: Presenter, rules: tuple[CertificateRule, ...], what: str) -> None:
         certificate = presenter.certificate
         if certificate is None or not any(rule.matches(certificate) for rule in rules):
-            shown = certificate.subject if certificate else "no certificate"
+            shown = certificate.subject if certificate else "a peer without a certificate"
             raise IdentityDenied(f"{shown} may not {what} here, by the configuration", is_security_alert=True)
 
 

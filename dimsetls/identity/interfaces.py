@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from zope.interface import Attribute, Interface
 
@@ -60,3 +61,17 @@ class IAuthenticator(Interface):
 
     def close() -> None:
         """Let go of threads and connections; checks that run are given up."""
+
+
+class IRemembering(IAuthenticator):
+    """A back end that must not forget what it has seen when the configuration is read again."""
+
+    def take_over(former: IAuthenticator) -> None:
+        """Go on from where the back end of the same section was. Both are asked until the former one is closed."""
+
+
+class IForeseeing(IAuthenticator):
+    """A back end that rests on what ends, such as certificates."""
+
+    def warnings(now: datetime) -> Iterable[str]:
+        """A sentence for each thing that works now and soon will not."""

@@ -62,7 +62,8 @@ def prepare(path: str | Path) -> Prepared:
         {name: part.connections for name, part in parts.items()},
         tuple(stapling for part in parts.values() for stapling in part.staplings),
         identity,
-        tuple(warning for part in parts.values() for warning in part.warnings),
+        (*(warning for part in parts.values() for warning in part.warnings),
+         *identity.warnings(datetime.now(UTC))),
     )
 
 
@@ -252,6 +253,13 @@ def summary(prepared: Prepared) -> Iterator[str]:
         store = f" in {ae.storage.name}" if ae.storage is not None else ""
         callers = "anyone" if ae.peers is None else ", ".join(peer.name for peer in ae.peers)
         yield f"ae {ae.title}: {', '.join(ae.services)}{store}, called by {callers}"
+        if ae.rules is not None:
+            yield f"ae {ae.title}: what may be done is said by {', '.join(f'[rule {rule.name}]' for rule in ae.rules)}"
+    for identity in config.identities:
+        checks = "; ".join(
+            f"{method.value} by {', '.join(map(str, back_ends))}" for method, back_ends in identity.back_ends.items()
+        )
+        yield f"identity {identity.name}: {identity.policy.value}{', ' if checks else ''}{checks}"
     for storage in config.storages:
         yield f"storage {storage.name}: {storage.directory / storage.layout.template}"
     if unused := list(_unused(config)):
@@ -265,5 +273,13 @@ def _unused(config: Config) -> Iterator[str]:
     yield from (f"[ae {ae.title}]" for ae in config.aes if ae not in aes)
     yield from (f"[peer {peer.name}]" for peer in config.peers
                 if peer.certificates is None and all(peer not in (ae.peers or ()) for ae in aes))
+    chosen = [*(listener.identity for listener in listeners), *(ae.identity for ae in aes)]
+    used = {identity.name for identity in chosen if identity is not None}
+    yield from (f"[identity {each.name}]" for each in config.identities if each.name not in used)
+    rules = {rule.name for ae in aes for rule in ae.rules or ()}
+    yield from (f"[rule {each.name}]" for each in config.rules if each.name not in rules)
+    asked = {str(each) for identity in config.identities for back_ends in identity.back_ends.values()
+             for each in back_ends}
+    yield from (f"[{each}]" for each in config.back_ends if str(each) not in asked)
     yield from (f"[storage {each.name}]" for each in config.storages if all(each != ae.storage for ae in aes))
     yield from (f"[limits {each.name}]" for each in config.limits if all(each != place.limits for place in listeners))

@@ -46,9 +46,10 @@ class Reading:
         self._made: dict[str, dict[str, Any]] = {kind: {} for kind in SECTIONS}
 
     def problem(self, kind: str, name: str, option: str, sentence: str) -> None:
-        """Add a problem with what [kind name] says, at the line that says it."""
+        """Add a problem with what [kind name] says, at the line that says it; without `option`, with all of it."""
         line = self._lines.get((kind, name, option)) or self._lines.get((kind, name, ""), 0)
-        self._add(line, f"{Section(kind, name, line)} {option}: {sentence}")
+        place = f"{Section(kind, name, line)} {option}".rstrip()
+        self._add(line, f"{place}: {sentence}")
 
     def raise_problems(self) -> None:
         """Raise ConfigurationError if there are any."""

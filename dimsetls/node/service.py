@@ -111,8 +111,8 @@ class NodeService(MultiService):
             lambda caller: ae.refusal(caller, peers),
             ae.maximum_length,
             ae.maximum_operations_invoked,
-            self._gate(ae, identity, prepared) if identity is not None else None,
-            authorization(ae.rules) if ae.rules is not None else None,
+            gate=self._gate(ae, identity, prepared) if identity is not None else None,
+            authorization=authorization(ae.rules) if ae.rules is not None else None,
         )
 
     def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:
@@ -185,6 +185,7 @@ class NodeService(MultiService):
         for stapling in prepared.staplings:
             for former in self._prepared.staplings:
                 stapling.take_over(former)  # or nothing would be stapled until the first answer of the responder
+        prepared.identity.take_over(self._prepared.identity)
         for place, service in present.items():
             if place in wanted:
                 service.configure(wanted[place], self._entities(wanted[place], prepared), prepared)

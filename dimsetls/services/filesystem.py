@@ -5,6 +5,7 @@
     root/.incoming/lock             held while a store opens and sweeps
     root/.incoming/3f…/lock         held as long as that store lives; what lies beside an unheld one is swept
     root/.incoming/3f…/1a           an instance that is still coming
+    root/.incoming/3f…/notes        where instances are about to appear, if the store has an index
     root/<layout>                   complete instances
 
 `FileStore.begin` and `IncomingFile.write` are called where the network is read and only append to the page cache;
@@ -18,11 +19,10 @@ import fcntl
 import os
 import secrets
 import shutil
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import Enum
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -31,8 +31,14 @@ from ..dimse.status import Status
 from ..errors import ConfigurationError, LocalProtocolError, ServiceError
 from ..uids import is_valid_uid
 from .elements import ElementReader, Piece
+from .index import Index
 from .layout import DATA_SET_TAGS, Layout
 from .part10 import file_meta, same_data_set
+from .placing import NOTES, place, recover
+from .promises import Duplicates, Durability, Outcome, StoredInstance
+from .records import entry, reader
+
+__all__ = ["Duplicates", "Durability", "FileStore", "IncomingFile", "Outcome", "StoredInstance"]
 
 _FILE_MODE: Final = 0o640  # patient data: the group may read, the world may not; the umask takes more away
 _DIRECTORY_MODE: Final = 0o750
@@ -42,45 +48,12 @@ _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _MOST_SETTLED: Final = 4096
 
 
-class Duplicates(Enum):
-    """What happens to an instance whose place is taken."""
-
-    IDENTICAL = "identical"  # keep the first; Success if the data sets are the same, else 0111
-    REPLACE = "replace"      # the last one wins
-    KEEP = "keep"            # keep the first; Success whatever the second holds
-    REFUSE = "refuse"        # keep the first; 0111
-
-
-class Durability(Enum):
-    """What Success promises: that the instance outlives a power failure, or only the end of this process."""
-
-    FULL = "full"  # the file, and every directory created or changed for it, is on disk
-    NONE = "none"  # it is in the page cache
-
-
-class Outcome(Enum):
-    """What a commit did."""
-
-    STORED = "stored"
-    REPLACED = "replaced"
-    ALREADY_PRESENT = "already present"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInstance:
-    """A committed instance: `size` in bytes is that of the received file with its meta information.
-
-    `remark` is empty, or one sentence for the log on why the layout had to do without the data set's UIDs.
-    """
-
-    path: Path
-    size: int
-    outcome: Outcome
-    remark: str = ""
-
-
 class FileStore:
-    """A directory of Part 10 files; several stores, of several processes, may share one `root`."""
+    """A directory of Part 10 files; several stores, of several processes, may share one `root`.
+
+    With an `index`, an instance and its row in there appear together, and a duplicate is one by its SOP Instance UID;
+    without, by its path. The store opens and closes the index, which is to be as durable as the store.
+    """
 
     def __init__(
         self,
@@ -89,13 +62,16 @@ class FileStore:
         layout: Layout,
         duplicates: Duplicates = Duplicates.IDENTICAL,
         fsync: Durability = Durability.FULL,
+        index: Index | None = None,
     ) -> None:
         self.root = Path(root).absolute()
         self.layout = layout
+        self.index = index
         self.duplicates = duplicates
         self.durable = fsync is Durability.FULL
         self._incoming = ""  # the directory of incoming files while the store is open
         self._lock_fd = -1
+        self._notes_fd = -1
         self._numbers = count()
         self._hard_links = True
         self._placing = threading.Lock()   # where there are no hard links: look and rename as one
@@ -108,6 +84,9 @@ class FileStore:
         """
         try:
             self._open()
+        except ConfigurationError:
+            self.close()
+            raise
         except OSError as error:
             self.close()
             raise ConfigurationError(
@@ -132,7 +111,10 @@ class FileStore:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(self._lock_fd, b"%d\n" % os.getpid())
             self._hard_links = _can_link(own / "lock", self.root / ".probe")
-            _sweep(incoming, own)
+            if self.index is not None:
+                self.index.open()
+                self._notes_fd = os.open(own / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            _sweep(incoming, own, self._recover)
         self._settled = {str(self.root)}
         if self.durable:
             _sync_up(self.root, there)
@@ -140,11 +122,20 @@ class FileStore:
     def close(self) -> None:
         """Discard what is still coming and let go of the root; never raises."""
         if self._incoming:
+            with suppress(OSError, sqlite3.Error, LocalProtocolError):
+                self._recover(Path(self._incoming))
             shutil.rmtree(self._incoming, ignore_errors=True)
             self._incoming = ""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        if self.index is not None:
+            self.index.close()
+        for fd in (self._notes_fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._notes_fd = self._lock_fd = -1
+
+    def _recover(self, directory: Path) -> None:
+        if self.index is not None:
+            recover(self.root, self.index, directory)
 
     def begin(
         self,
@@ -176,24 +167,35 @@ class FileStore:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             raise _refusal(error) from error
-        reader = ElementReader(transfer_syntax_uid, self.layout.needs) if self.layout.needs else None
-        incoming = IncomingFile(self, fd, path, values, reader)
+        elements = None
+        if self.index is not None:
+            elements = reader(transfer_syntax_uid, self.layout.needs)
+        elif self.layout.needs:
+            elements = ElementReader(transfer_syntax_uid, self.layout.needs)
+        incoming = IncomingFile(self, fd, path, values, transfer_syntax_uid, elements)
         incoming._append(meta)
         return incoming
 
-    def _place(self, temporary: str, values: dict[str, str]) -> tuple[str, Outcome]:
+    def note(self, path: str) -> None:
+        """Write down that an instance may appear at a path and not be indexed, if this process is killed."""
+        os.write(self._notes_fd, f"{path}\n".encode())
+
+    def forget_notes(self) -> None:
+        """All that was noted is indexed now."""
+        os.ftruncate(self._notes_fd, 0)
+
+    def place(self, temporary: str, final: str) -> Outcome:
         """Let a complete file appear under its final name, or treat it as the policy for duplicates has it."""
-        final = f"{self.root}/{self.layout.path(values)}"
         try:
-            self._appear(temporary, final)
+            self.appear(temporary, final)
             outcome = Outcome.STORED
         except FileExistsError:
-            outcome = self._place_duplicate(temporary, final)
+            outcome = self.place_duplicate(temporary, final)
         if self.durable:
-            self._settle(os.path.dirname(final))
-        return final, outcome
+            self.settle(os.path.dirname(final))
+        return outcome
 
-    def _appear(self, temporary: str, final: str) -> None:
+    def appear(self, temporary: str, final: str) -> None:
         """Raises FileExistsError, atomically, if `final` is there; the directories above it need not be."""
         appear = os.link if self._hard_links else self._rename
         try:
@@ -211,7 +213,8 @@ class FileStore:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final)
             os.rename(temporary, final)
 
-    def _place_duplicate(self, temporary: str, final: str) -> Outcome:
+    def place_duplicate(self, temporary: str, final: str) -> Outcome:
+        """Treat a file whose place is taken as the policy has it. Raises ServiceError(0111)."""
         if self.duplicates is Duplicates.REPLACE:
             os.rename(temporary, final)
             return Outcome.REPLACED
@@ -225,7 +228,7 @@ class FileStore:
             _sync(final)  # it may be older than the option, or another program's
         return Outcome.ALREADY_PRESENT
 
-    def _settle(self, directory: str) -> None:
+    def settle(self, directory: str) -> None:
         """Bring a changed directory to disk and, unless that was done before, every one from there to the root.
 
         Another thread or process may have made those a moment ago and not have synced them yet; so what counts is not
@@ -246,15 +249,22 @@ class IncomingFile:
     Exactly one of commit and discard does something, the first; a discard during a commit leaves the file to that.
     """
 
-    __slots__ = ("_fd", "_lock", "_path", "_reader", "_store", "_values")
+    __slots__ = ("_fd", "_lock", "_path", "_reader", "_store", "_transfer_syntax_uid", "_values")
 
     def __init__(
-        self, store: FileStore, fd: int, path: str, values: dict[str, str], reader: ElementReader | None
+        self,
+        store: FileStore,
+        fd: int,
+        path: str,
+        values: dict[str, str],
+        transfer_syntax_uid: str,
+        reader: ElementReader | None,
     ) -> None:
         self._store = store
         self._fd = fd
         self._path = path
         self._values = values
+        self._transfer_syntax_uid = transfer_syntax_uid
         self._reader = reader
         self._lock = threading.Lock()
 
@@ -298,12 +308,22 @@ class IncomingFile:
             finally:
                 os.close(fd)
             remark = self._read_values(self._reader) if self._reader is not None else ""
-            final, outcome = self._store._place(self._path, self._values)
-        except OSError as error:
+            final, outcome = self._place(size)
+        except (OSError, sqlite3.Error) as error:
             raise _refusal(error) from error
         finally:
             self._unlink()
         return StoredInstance(Path(final), size, outcome, remark)
+
+    def _place(self, size: int) -> tuple[str, Outcome]:
+        store, path = self._store, str(self._store.layout.path(self._values))
+        if store.index is None or self._reader is None:
+            final = f"{store.root}/{path}"
+            return final, store.place(self._path, final)
+        sop_class_uid, sop_instance_uid = self._values["SOPClassUID"], self._values["SOPInstanceUID"]
+        return place(store, store.index, self._path, entry(
+            self._reader.values, self._transfer_syntax_uid, sop_class_uid, sop_instance_uid, path, size
+        ))  # fmt: skip
 
     def discard(self) -> None:
         """Forget the instance; never raises, and may be called at any time."""
@@ -328,12 +348,13 @@ class IncomingFile:
         for name, tag in DATA_SET_TAGS.items():
             if (value := reader.values.get(tag)) is not None:
                 self._values[name] = value.rstrip(b"\0 ").decode("ascii", "replace")
-        return reader.error
+        return reader.error if self._store.layout.needs - reader.values.keys() else ""
 
 
-def _refusal(error: OSError) -> ServiceError:
+def _refusal(error: OSError | sqlite3.Error) -> ServiceError:
     """What the peer is told; the operator finds the rest, which may name a path, in the exception's cause."""
-    comment = "store is full" if error.errno in _FULL else "store cannot keep the instance"
+    is_full = error.errno in _FULL if isinstance(error, OSError) else error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    comment = "store is full" if is_full else "store cannot keep the instance"
     return ServiceError(Status.OUT_OF_RESOURCES, comment)
 
 
@@ -367,12 +388,13 @@ def _can_link(source: Path, probe: Path) -> bool:
         probe.unlink(missing_ok=True)
 
 
-def _sweep(incoming: Path, own: Path) -> None:
+def _sweep(incoming: Path, own: Path, recover: Callable[[Path], None]) -> None:
     """Remove the directories of stores that are no longer alive: those whose lock can be taken."""
     for directory in incoming.iterdir():
         if directory != own and directory.is_dir():
             lock = _locked(directory / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(BlockingIOError, FileNotFoundError), lock:  # alive; just being closed
+                recover(directory)
                 shutil.rmtree(directory)
 
 

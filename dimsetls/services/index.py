@@ -170,8 +170,10 @@ class Index:
             with _transaction(self._writer):
                 for job in batch:
                     job.perform(tables)
-                for settle in tables.before_commit.values():
-                    settle()
+                for call in tables.before_commit.values():
+                    call()
+            for call in tables.after_commit.values():
+                call()
         except Exception as error:  # not lost: each who waits raises it
             for job in batch:
                 job.error = job.error or error
@@ -238,14 +240,16 @@ class Index:
 class Tables:
     """The tables as one transaction, or one reader, has them.
 
-    `before_commit` holds, by any key, what is to be done once before the transaction is committed.
+    `before_commit` and `after_commit` hold, by any key, what is to be done once when the jobs of the transaction are
+    done, and once it is committed and the next has not begun in this process.
     """
 
-    __slots__ = ("_connection", "before_commit")
+    __slots__ = ("_connection", "after_commit", "before_commit")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.before_commit: dict[object, Callable[[], None]] = {}
+        self.after_commit: dict[object, Callable[[], None]] = {}
 
     def execute(self, statement: str, values: Iterable[object] = ()) -> sqlite3.Cursor:
         """Run a statement."""
@@ -257,6 +261,17 @@ class Tables:
             f"SELECT {STORED_COLUMNS} FROM instance WHERE SOPInstanceUID = ?", (sop_instance_uid,)  # noqa: S608
         ).fetchone()
         return Stored(*row) if row else None
+
+    def values(self, sop_instance_uid: str) -> dict[str, str]:
+        """What is stored of an instance and its series, study and patient that its own file decides."""
+        columns = [f"instance.{column}" for column in COLUMNS[Level.IMAGE]]
+        columns += ["SeriesInstanceUID", "StudyInstanceUID", "PatientID"]
+        row = self.execute(
+            f"SELECT {', '.join(columns)} FROM instance JOIN series ON series.id = instance.series "  # noqa: S608
+            "JOIN study ON study.id = series.study JOIN patient ON patient.id = study.patient WHERE SOPInstanceUID = ?",
+            (sop_instance_uid,),
+        ).fetchone()
+        return dict(zip((column.rpartition(".")[2] for column in columns), row or (), strict=False))
 
     def put(self, entry: Entry) -> None:
         """Add an instance, in place of one with its UID."""

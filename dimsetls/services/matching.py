@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeAlias
@@ -246,8 +246,3 @@ def _number_or_text(text: str) -> str:
 
 
 _NORMAL: Final[Mapping[str, Callable[[str], str]]] = dict.fromkeys(NUMBER_VRS, _number_or_text)
-
-
-def is_unknown(values: Iterable[object]) -> bool:
-    """Whether an entity has no value: it then matches every key, if it is a required key (PS3.4 C.2.2.1.2)."""
-    return not any(values)

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from typing import Final, TypeAlias
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -32,26 +31,17 @@ LEVELS: Final = tuple(Level)
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute that the index knows: of which level it is, and whether it is worked out instead of stored."""
+    """An attribute that the index knows: of which level it is, and whether it is worked out instead of stored.
+
+    `is_single` says that it has at most one value.
+    """
 
     keyword: str
+    tag: int
+    vr: str
+    is_single: bool
     level: Level
-    computed: bool = False
-
-    @property
-    def tag(self) -> int:
-        tag = tag_for_keyword(self.keyword)
-        assert tag is not None
-        return tag
-
-    @property
-    def vr(self) -> str:
-        return dictionary_VR(self.tag)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it has at most one value."""
-        return self.vr in SINGLE_VALUE_VRS or dictionary_VM(self.tag) == "1"
+    computed: bool
 
 
 UNIQUE_KEYS: Final = {
@@ -103,8 +93,17 @@ COMPUTED_KEYS: Final = {
     Level.IMAGE: ("AvailableTransferSyntaxUID",),
 }  # fmt: skip
 
+
+
+def _attribute(keyword: str, level: Level, computed: bool) -> Attribute:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    vr = dictionary_VR(tag)
+    return Attribute(keyword, tag, vr, vr in SINGLE_VALUE_VRS or dictionary_VM(tag) == "1", level, computed)
+
+
 ATTRIBUTES: Final[Mapping[str, Attribute]] = {
-    keyword: Attribute(keyword, level, computed)
+    keyword: _attribute(keyword, level, computed)
     for level in LEVELS
     for keywords, computed in (
         ((UNIQUE_KEYS[level], *REQUIRED_KEYS[level], *OPTIONAL_KEYS[level].split()), False),
@@ -299,13 +298,6 @@ def _demand_unique(keys: Keys, level: Level, most: int | None = 1) -> None:
     if not isinstance(key, Exactly) or (most is not None and len(key.wanted) > most):
         what = "one value" if most else "one or more UIDs"
         raise IdentifierError(f"expected {what} of {keyword}, no wild card", ATTRIBUTES[keyword].tag)
-
-
-@cache
-def required_keys(model: Model, level: Level) -> frozenset[str]:
-    """The keywords of the required keys at a level of a model."""
-    keys = {keyword for each in model.levels_of(level) for keyword in REQUIRED_KEYS[each]}
-    return frozenset(keys | {"PatientID"} if Level.PATIENT in model.levels_of(level) and level is Level.STUDY else keys)
 
 
 PAIRS: Final = (

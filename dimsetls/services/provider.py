@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
 from ..association.interfaces import IServiceProvider
-from ..association.requests import EchoRequest, Request, StoreRequest
+from ..association.outcomes import Move
+from ..association.requests import (
+    ActionRequest,
+    CreateRequest,
+    DeleteRequest,
+    EchoRequest,
+    EventReportRequest,
+    FindRequest,
+    GetAttributesRequest,
+    GetRequest,
+    MoveRequest,
+    Request,
+    SetAttributesRequest,
+    StoreRequest,
+)
 from ..dimse.status import Status
 from ..errors import ServiceError
 from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from ..ul.negotiation import Support
 from ..ul.pdus import CommonExtendedNegotiation, ExtendedNegotiation
 
+if TYPE_CHECKING:
+    from ..association.instances import Instance
+    from ..association.outcomes import Answer, Match, NormalizedAnswer, OpenDestination
+
 
 @implementer(IServiceProvider)
 class ServiceProvider:
     """Derive from it, say which abstract syntaxes you serve, and write the handlers.
 
-    A handler is an `async def` that returns the status to answer. What it raises never ends the association:
-    `ServiceError` answers its status, anything else is logged and answered 0110H, processing failure.
+    A handler is an `async def` that returns the status to answer, or yields what there are several of. What it raises
+    never ends the association: `ServiceError` answers its status, anything else is logged and answered with a
+    failure: C000H, unable to process, for a query or retrieval, 0110H, processing failure, for all others.
     Verification is always served, as every AE that accepts associations should (PS3.4 Annex A).
     """
 
@@ -38,13 +58,31 @@ class ServiceProvider:
         """The answer to SOP Class Extended Negotiation; see `IServiceProvider`."""
         return None
 
-    async def perform(self, request: Request) -> int:
+    async def perform(self, request: Request) -> Answer:
         """Call the handler for the request."""
         match request:
             case EchoRequest():
                 return await self.c_echo(request)
             case StoreRequest():
                 return await self.c_store(request)
+            case FindRequest():
+                return self.c_find(request)
+            case GetRequest():
+                return self.c_get(request)
+            case MoveRequest():
+                return Move(self.c_move(request), self.move_destination(request))
+            case EventReportRequest():
+                return await self.n_event_report(request)
+            case GetAttributesRequest():
+                return await self.n_get(request)
+            case SetAttributesRequest():
+                return await self.n_set(request)
+            case ActionRequest():
+                return await self.n_action(request)
+            case CreateRequest():
+                return await self.n_create(request)
+            case DeleteRequest():
+                return await self.n_delete(request)
 
     async def c_echo(self, request: EchoRequest) -> int:
         """Answer C-ECHO (PS3.7 §9.1.5)."""
@@ -52,7 +90,62 @@ class ServiceProvider:
 
     async def c_store(self, request: StoreRequest) -> int:
         """Keep what C-STORE sends (PS3.7 §9.1.1). Success means that it is safely stored (PS3.4 §B.2.2)."""
-        raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "this AE does not store")
+        raise _not_served("store")
+
+    async def c_find(self, request: FindRequest) -> AsyncGenerator[Match, None]:
+        """Yield a Dataset for each match (PS3.7 §9.1.2), or FF01H and one where optional keys were not supported.
+
+        It is an async generator, asked for the next match when the peer has taken the last. A C-CANCEL closes it
+        where it stands: CancelledError is raised where it awaits, GeneratorExit where it yields.
+        """
+        raise _not_served("query")
+        yield
+
+    async def c_get(self, request: GetRequest) -> AsyncGenerator[Instance, None]:
+        """Yield each instance to send (PS3.7 §9.1.3). All are known before the first is sent, for they are counted."""
+        raise _not_served("retrieve")
+        yield
+
+    async def c_move(self, request: MoveRequest) -> AsyncGenerator[Instance, None]:
+        """Yield each instance to send to the move destination (PS3.7 §9.1.4); as `c_get`."""
+        raise _not_served("retrieve")
+        yield
+
+    def move_destination(self, request: MoveRequest) -> OpenDestination | None:
+        """How to reach the AE `request.move_destination`; None: it is not known, and answered A801H.
+
+        It is a function from presentation contexts to an association, as `associate` gives it; called where there is
+        something to send.
+        """
+        return None
+
+    async def n_event_report(self, request: EventReportRequest) -> NormalizedAnswer:
+        """Take notice of an event (PS3.7 §10.1.1). These six return a status, or a status and a Dataset."""
+        raise _not_served("take notifications")
+
+    async def n_get(self, request: GetAttributesRequest) -> NormalizedAnswer:
+        """Return the attributes of a managed SOP instance (PS3.7 §10.1.2)."""
+        raise _not_served("manage")
+
+    async def n_set(self, request: SetAttributesRequest) -> NormalizedAnswer:
+        """Change attributes (PS3.7 §10.1.3)."""
+        raise _not_served("manage")
+
+    async def n_action(self, request: ActionRequest) -> NormalizedAnswer:
+        """Do what `request.action_type_id` stands for (PS3.7 §10.1.4)."""
+        raise _not_served("manage")
+
+    async def n_create(self, request: CreateRequest) -> NormalizedAnswer:
+        """Create the SOP instance `request.sop_instance_uid` (PS3.7 §10.1.5)."""
+        raise _not_served("manage")
+
+    async def n_delete(self, request: DeleteRequest) -> NormalizedAnswer:
+        """Delete a SOP instance (PS3.7 §10.1.6)."""
+        raise _not_served("manage")
+
+
+def _not_served(what: str) -> ServiceError:
+    return ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, f"this AE does not {what}")
 
 
 @implementer(IServiceProvider)
@@ -70,7 +163,7 @@ class Services:
         answers = (provider.extended(item) for provider in self._providers)
         return next((answer for answer in answers if answer is not None), None)
 
-    async def perform(self, request: Request) -> int:
+    async def perform(self, request: Request) -> Answer:
         uid = request.context.abstract_syntax
         common = {item.sop_class_uid: item for item in request.association.peer.common_extended_negotiations}
         for provider in self._providers:

@@ -115,7 +115,8 @@ def _decode(vr: str, value: bytes, character_set: bytes, is_implicit: bool, is_l
         return text.rstrip(" ")
     if vr == "DA" and (span := date_span(text)) is not None:
         return span[0]
-    return "\\".join(part.strip(" ").rstrip("=" if vr == "PN" else " ") for part in text.split("\\"))
+    joined = "\\".join(part.strip(" ").rstrip("=" if vr == "PN" else " ") for part in text.split("\\"))
+    return joined if joined.strip("\\") else ""
 
 
 @lru_cache(maxsize=64)

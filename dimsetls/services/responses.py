@@ -7,6 +7,7 @@ from functools import cache
 from typing import Final
 
 from pydicom.charset import convert_encodings
+from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -67,7 +68,7 @@ def _add(data_set: Dataset, tag: int, vr: str, values: Values) -> None:
         elif vr in ("FL", "FD"):
             texts = [float(str(value)) for value in values]
         value = None if not texts else texts[0] if len(texts) == 1 else list(texts)
-        data_set[tag] = DataElement(tag, vr, value, validation_mode=0)
+        data_set[tag] = DataElement(tag, vr, value, validation_mode=IGNORE)
     except (ValueError, TypeError, OverflowError):  # a number that is none was stored
         data_set[tag] = DataElement(tag, vr, None)
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .index import COLUMNS, NAME_GROUPS, STORED_COLUMNS, TABLES, Index, Stored
-from .matching import Exactly, Key, PersonName, Range, Universal, Values, Wildcard, combined
+from .matching import NUMBER_VRS, Exactly, Key, PersonName, Range, Universal, Values, Wildcard, combined
 from .models import ATTRIBUTES, LEVELS, PAIRS, UNIQUE_KEYS, Attribute, Level, Query
 from .moments import date_span, in_zone, next_days, time_span
 from .records import split
 
 Entity: TypeAlias = Mapping[str, Values]
-"""A patient, study, series or instance with the attributes of those above it, by keyword; the unknown ones are empty."""
+"""A patient, study, series or instance with the attributes of those above it, by keyword; empty is unknown."""
 
 Visible: TypeAlias = Callable[[Entity], bool]
 
@@ -32,6 +32,7 @@ _PARENTS: Final = {
     Level.STUDY: "JOIN patient ON patient.id = study.patient",
 }
 _OF_STUDY: Final = "FROM series AS s JOIN instance AS i ON i.series = s.id WHERE s.study = study.id"
+_SOP_CLASSES: Final = f"SELECT DISTINCT i.SOPClassUID {_OF_STUDY} ORDER BY 1"
 _OF_PATIENT: Final = "FROM study AS t JOIN series AS s ON s.study = t.id"
 _COMPUTED: Final = {
     "NumberOfPatientRelatedStudies": "SELECT count(*) FROM study AS t WHERE t.patient = patient.id",
@@ -43,16 +44,13 @@ _COMPUTED: Final = {
     "NumberOfSeriesRelatedInstances": "SELECT count(*) FROM instance AS i WHERE i.series = series.id",
     "ModalitiesInStudy": r"""SELECT coalesce(group_concat(Modality, '\'), '') FROM
         (SELECT DISTINCT Modality FROM series AS s WHERE s.study = study.id AND Modality <> '' ORDER BY Modality)""",
-    "SOPClassesInStudy": rf"""SELECT coalesce(group_concat(SOPClassUID, '\'), '') FROM
-        (SELECT DISTINCT i.SOPClassUID {_OF_STUDY} ORDER BY 1)""",
+    "SOPClassesInStudy": rf"SELECT coalesce(group_concat(SOPClassUID, '\'), '') FROM ({_SOP_CLASSES})",  # noqa: S608
     "AvailableTransferSyntaxUID": "SELECT instance.TransferSyntaxUID",
 }  # fmt: skip
 _SETS: Final = {
-    "ModalitiesInStudy": ("study.id", "SELECT s.study FROM series AS s WHERE", "s.Modality"),
-    "SOPClassesInStudy": (
-        "study.id", "SELECT s.study FROM series AS s JOIN instance AS i ON i.series = s.id WHERE", "i.SOPClassUID",
-    ),
-}  # fmt: skip
+    "ModalitiesInStudy": ("FROM series AS s", "s.Modality"),
+    "SOPClassesInStudy": ("FROM series AS s JOIN instance AS i ON i.series = s.id", "i.SOPClassUID"),
+}
 _BEYOND: Final = "\U0010ffff"  # sorts after whatever may follow a prefix
 
 
@@ -88,7 +86,10 @@ class Search:
         highest = LEVELS.index(level if level is Level.PATIENT else Level.STUDY)
         for keyword, key in self._keys.items():
             unknown = self._unknown_matches and keyword not in self._unique
-            condition = _condition(ATTRIBUTES[keyword], key, unknown, bool(self.query.timezone))
+            if keyword in _SETS:
+                condition = _set_condition(keyword, key, unknown, is_alone=len(self._keys) == 1)
+            else:
+                condition = _condition(ATTRIBUTES[keyword], key, unknown, bool(self.query.timezone))
             if condition is not None:
                 conditions.append(condition[0])
                 values += condition[1]
@@ -112,7 +113,7 @@ class Search:
         """The instances of a query for them, to be sent; those removed meanwhile are left out."""
         return [Stored(*row[1:]) for row in self._rows(numbers, STORED_COLUMNS)]
 
-    def _rows(self, numbers: Sequence[int], columns: str) -> list[tuple[int, ...]]:
+    def _rows(self, numbers: Sequence[int], columns: str) -> list[tuple[Any, ...]]:
         level = self.query.level
         joins = " ".join(_PARENTS[each] for each in reversed(LEVELS[1: LEVELS.index(level) + 1]))
         table = TABLES[level]
@@ -172,10 +173,6 @@ def _condition(attribute: Attribute, key: Key, unknown: bool, adjust: bool) -> t
     """SQL that is true for whatever the key matches, and its values; None where there is none that helps."""
     if attribute.keyword == "PatientName" and isinstance(key, PersonName):
         return _name_condition(key, unknown)
-    if attribute.keyword in _SETS:
-        what, query, column = _SETS[attribute.keyword]
-        found = _text_condition(column, key, unknown)
-        return found and (f"{what} IN ({query} {found[0]})", found[1])
     if attribute.computed or not attribute.is_single:
         return None
     column = _column(attribute)
@@ -188,12 +185,23 @@ def _condition(attribute: Attribute, key: Key, unknown: bool, adjust: bool) -> t
     return _or_unknown(column, f"({condition})", unknown), [value for _, value in present]
 
 
+def _set_condition(keyword: str, key: Key, unknown: bool, is_alone: bool) -> tuple[str, list[object]] | None:
+    """Of what is below a study. Alone it is where to begin; else it is looked at for what other conditions leave."""
+    tables, column = _SETS[keyword]
+    found = _text_condition(column, key, unknown)
+    if found is None:
+        return None
+    if is_alone:
+        return f"study.id IN (SELECT s.study {tables} WHERE {found[0]})", found[1]
+    return f"EXISTS (SELECT 1 {tables} WHERE s.study = study.id AND {found[0]})", found[1]
+
+
 def _text_condition(column: str, key: Key, unknown: bool) -> tuple[str, list[object]] | None:
-    if isinstance(key, Exactly) and key.vr not in ("IS", "DS"):
+    if isinstance(key, Exactly) and key.vr not in NUMBER_VRS:
         if len(key.wanted) == 1:
             return _or_unknown(column, f"{column} = ?", unknown), [*key.wanted]
         wanted = json.dumps([*key.wanted])
-        return _or_unknown(column, f"{column} IN (SELECT value FROM json_each(?))", unknown), [wanted]
+        return _or_unknown(column, f"{column} IN (SELECT value FROM json_each(?))", unknown), [wanted]  # noqa: S608
     if isinstance(key, Wildcard):
         found = [_glob(column, pattern) for pattern in key.patterns]
         either = " OR ".join(condition for condition, _ in found)
@@ -211,7 +219,9 @@ def _name_condition(key: PersonName, unknown: bool) -> tuple[str, list[object]]:
         names.append(f"({(' OR ' if one_anywhere else ' AND ').join(condition for condition, _ in found) or '1'})")
         values += [value for _, each in found for value in each]
     if unknown:
-        names.append("(" + " AND ".join(f"patient.{column} = ''" for column in NAME_GROUPS) + ")")
+        # The plus signs keep SQLite from using the indexes of the others, which are empty for almost everybody.
+        first, *others = (f"patient.{column} = ''" for column in NAME_GROUPS)
+        names.append(f"({' AND +'.join((first, *others))})")
     return f"({' OR '.join(names)})", values
 
 

@@ -51,8 +51,9 @@ class Storage(ServiceProvider):
         )
         try:
             await request.data.copy_to(incoming)
-            # Waits for the disk, so it is done in a thread; without fsync it is a rename and faster done here.
-            stored = await deferToThread(incoming.commit) if self._store.durable else incoming.commit()
+            # Waits for the disk, so it is done in a thread; without fsync and index it is a rename, faster done here.
+            waits = self._store.durable or self._store.index is not None
+            stored = await deferToThread(incoming.commit) if waits else incoming.commit()
         finally:
             incoming.discard()
         if stored.remark:

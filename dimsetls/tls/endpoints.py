@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from OpenSSL import SSL
@@ -19,6 +20,20 @@ from twisted.internet.interfaces import (
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+from .transport import TLSTransport
+
+
+class Transport(StrEnum):
+    """Which implementation carries TLS; on the wire, and to the protocol above, they are the same."""
+
+    STREAM = "stream"
+    """Ours: :mod:`dimsetls.tls.transport`."""
+    MEMORY = "memory"
+    """Twisted's."""
+
+
+DEFAULT_TRANSPORT = Transport.MEMORY
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -39,11 +54,24 @@ class DicomTLSFactory(TLSMemoryBIOFactory):
     whole PDUs; for them that is one turn of delay and one copy, and bytes written just before an abort are lost.
     """
 
-    protocol = TLSMemoryBIOProtocol
+    def __init__(
+        self,
+        creator: IOpenSSLClientConnectionCreator | IOpenSSLServerConnectionCreator,
+        is_client: bool,
+        factory: IProtocolFactory,
+        transport: Transport | None = None,
+    ) -> None:
+        super().__init__(creator, is_client, factory)
+        self._transport = transport or DEFAULT_TRANSPORT
+        self._connect: Any = getattr(creator, "clientConnectionForTLS" if is_client else "serverConnectionForTLS")
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         wrapped = self.wrappedFactory.buildProtocol(addr)
-        return None if wrapped is None else self.protocol(self, wrapped)  # type: ignore[no-untyped-call]
+        if wrapped is None:
+            return None
+        if self._transport is Transport.STREAM:
+            return TLSTransport(self, wrapped, self._connect)
+        return TLSMemoryBIOProtocol(self, wrapped)
 
 
 @implementer(IStreamServerEndpoint)
@@ -54,9 +82,15 @@ class DicomTLSServerEndpoint:
     the header has not come yet.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, creator: IOpenSSLServerConnectionCreator) -> None:
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        creator: IOpenSSLServerConnectionCreator,
+        transport: Transport | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._creator = creator
+        self._transport = transport
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; a factory that reads PROXY headers (`haproxy:dicomtls:…`) is turned outside, where they come."""
@@ -65,17 +99,24 @@ class DicomTLSServerEndpoint:
         return self._endpoint.listen(self._with_tls(factory))
 
     def _with_tls(self, factory: IProtocolFactory) -> DicomTLSFactory:
-        return DicomTLSFactory(self._creator, False, factory)
+        return DicomTLSFactory(self._creator, False, factory, self._transport)
 
 
 @implementer(IStreamClientEndpoint)
 class DicomTLSClientEndpoint:
     """Connects where `endpoint` connects, and speaks TLS. The Deferred fires before the handshake."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, creator: IOpenSSLClientConnectionCreator) -> None:
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        creator: IOpenSSLClientConnectionCreator,
+        transport: Transport | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._creator = creator
+        self._transport = transport
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        connected: Deferred[Any] = self._endpoint.connect(DicomTLSFactory(self._creator, True, factory))
+        below = DicomTLSFactory(self._creator, True, factory, self._transport)
+        connected: Deferred[Any] = self._endpoint.connect(below)
         return connected.addCallback(lambda tls: tls.wrappedProtocol)

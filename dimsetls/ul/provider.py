@@ -156,7 +156,7 @@ class UpperLayerProvider:
 
     # Bytes from the peer -----------------------------------------------------------------------------------
 
-    def receive(self, data: bytes) -> list[Effect]:
+    def receive(self, data: Piece) -> list[Effect]:
         """Take bytes from the transport.
 
         Returns after the first PDU that causes effects; perform them, then call again with `b""` until nothing
@@ -182,7 +182,7 @@ class UpperLayerProvider:
                 return []
             return self._violated(Event.INVALID_PDU, error)
 
-    def _frame(self, data: bytes) -> list[Effect]:
+    def _frame(self, data: Piece) -> list[Effect]:
         view = memoryview(data)
         at, end = 0, len(data)
         while at < end and not self._lost:

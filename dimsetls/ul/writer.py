@@ -54,9 +54,11 @@ def _write(pdu: PDU) -> bytes:
 
 
 def write_fragments(
-    context_id: int, is_command: bool, data: bytes | memoryview, maximum_length: int
+    context_id: int, is_command: bool, data: bytes | memoryview, maximum_length: int, *, is_last: bool = True
 ) -> Iterator[bytes]:
     """A whole command or data set as P-DATA-TF PDUs of one PDV each, the last one marked so (PS3.8 Annex E).
+
+    Where more of the same is to follow, `is_last` is false and none is marked.
 
     `maximum_length` is what the peer announced (0: no limit); a fragment has at most that less 6 bytes, and an
     even number of them.
@@ -68,7 +70,7 @@ def write_fragments(
     kind = 1 if is_command else 0
     for start in range(0, max(len(view), 1), room):
         piece = view[start : start + room]
-        control = kind | 2 if start + room >= len(view) else kind
+        control = kind | 2 if is_last and start + room >= len(view) else kind
         n = len(piece)
         yield _SINGLE_PDV_HEADER(PDUType.P_DATA_TF, n + 6, n + 2, context_id, control) + piece
 

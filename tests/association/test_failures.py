@@ -35,6 +35,7 @@ from dimsetls.tls.contexts import ClientConnectionCreator
 from dimsetls.tls.endpoints import DicomTLSClientEndpoint
 from dimsetls.tls.policy import BCP195_RFC9325, TLSPolicy, TLSVersion
 from dimsetls.uids import VERIFICATION
+from dimsetls.ul.pdus import AsynchronousOperationsWindow
 from dimsetls.ul.provider import UpperLayerProvider
 from dimsetls.ul.states import Action, Event, State
 
@@ -114,7 +115,7 @@ class Pair:
     def __init__(self, tmp_path: Path, authority: DevelopmentAuthority, version: TLSVersion) -> None:
         self.store = FileStore(tmp_path / "store", layout=Layout("{SOPInstanceUID}.dcm"), fsync=Durability.NONE)
         self.store.open()
-        self.stage = Stage(Services(Verification(), Storage(self.store)))
+        self.stage = Stage(Services(Verification(), Storage(self.store)), maximum_operations_invoked=3)
         self.link = self.stage.link
         serving, calling = tls_endpoints(self.link, authority, only(version))
         serving.listen(self.stage.factory)
@@ -141,7 +142,7 @@ def call(stage: Stage, endpoint: Any) -> Deferred[Any]:
     """Ask for an association; everything that follows from that has happened."""
     opening = associate(
         endpoint, calling_ae_title="PEER", called_ae_title="DIMSETLS",
-        contexts=[propose(VERIFICATION), propose(CT)], clock=stage.link,
+        contexts=[propose(VERIFICATION), propose(CT)], window=AsynchronousOperationsWindow(3, 1), clock=stage.link,
     )  # fmt: skip
     stage.link.pump()
     return opening

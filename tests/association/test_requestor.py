@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from dimsetls.association.requestor import RequestedAssociation, associate, propose
+from dimsetls.association.events import AssociationEnded
+from dimsetls.association.protocol import Timeouts
+from dimsetls.association.requestor import RequestedAssociation, associate, association, propose
 from dimsetls.codes import CommandField
 from dimsetls.dimse.messages import CStoreRQ, Response
 from dimsetls.errors import (
@@ -16,11 +18,21 @@ from dimsetls.errors import (
     AssociationError,
     AssociationRejected,
     AssociationReleased,
+    IdentityNotVerified,
     LocalProtocolError,
     ProviderAborted,
 )
+from dimsetls.identity.credentials import AccessToken, Secret, UsernameAndPasscode
+from dimsetls.identity.gate import Requirement
+from dimsetls.identity.presenting import Presentation, Standing
 from dimsetls.testing import DevelopmentAuthority, Link, Peer, tls_endpoints
-from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLEMENTATION_CLASS_UID, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from dimsetls.uids import (
+    BEARER_TOKEN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    VERIFICATION,
+)
 from dimsetls.ul.pdus import (
     Abort,
     AssociateAC,
@@ -31,9 +43,10 @@ from dimsetls.ul.pdus import (
     ReleaseRP,
     ReleaseRQ,
     RoleSelection,
+    UserIdentityAC,
 )
 
-from .stage import CT, INSTANCE, PEER_INFORMATION, Services, Stage, command, echo, statuses, store
+from .stage import CT, INSTANCE, PEER_INFORMATION, Manual, Services, Stage, command, echo, statuses, store
 
 ME = {"calling_ae_title": "ME", "called_ae_title": "PEER"}
 
@@ -135,8 +148,8 @@ def test_an_echo_gets_the_status_of_its_answer():
     call = Call()
     results = run(call.accepted().echo())
     call.link.pump()
-    call.peer.send(command(Response(CommandField.C_ECHO_RSP, 1, 0x0122).command()))
-    assert results == [0x0122]
+    call.peer.send(command(Response(CommandField.C_ECHO_RSP, 1, 0).command()))
+    assert results == [0]
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
@@ -164,7 +177,7 @@ def test_a_release_that_collides_with_the_peers_is_answered_and_completed():
 
 
 def test_a_release_without_an_answer_ends_in_time():
-    call = Call(answer_timeout=5.0)
+    call = Call(timeouts=Timeouts(answer=5.0))
     results = run(call.accepted().release())
     call.link.advance(4.9)
     assert results == []
@@ -296,7 +309,7 @@ def test_an_answer_to_what_was_never_proposed_is_aborted(contexts):
 
 
 def test_a_peer_that_does_not_answer_is_aborted_in_time():
-    call = Call(answer_timeout=7.0)
+    call = Call(timeouts=Timeouts(answer=7.0))
     call.link.advance(6.9)
     assert call.results == []
     call.link.advance(0.1)
@@ -402,3 +415,110 @@ def test_after_the_end_nothing_can_be_asked():
     call.peer.send(Abort(0, 0))
     with pytest.raises(LocalProtocolError, match="the association is over: the peer aborted"):
         association.request(association.context(VERIFICATION), CStoreRQ(1, CT, INSTANCE), b"")
+
+
+# As a context manager from the start ---------------------------------------------------------------------------------
+
+
+def test_an_association_for_the_length_of_a_with_statement():
+    stage = Stage()
+    echoed = []
+
+    async def use() -> None:
+        async with association(stage.link, clock=stage.link, **(ME | {"called_ae_title": "DIMSETLS"})) as opened:
+            echoed.append(await opened.echo())
+
+    results = run(use())
+    stage.link.pump()
+    assert (results, echoed) == ([None], [0])
+    assert stage.told(AssociationEnded).outcome == "released"
+    assert stage.is_quiet
+
+
+def test_cancelling_whoever_uses_it_aborts():
+    services = Manual()
+    stage = Stage(services)
+
+    async def use() -> None:
+        async with association(stage.link, clock=stage.link, **(ME | {"called_ae_title": "DIMSETLS"})) as opened:
+            await opened.echo()
+
+    using = Deferred.fromCoroutine(use())
+    failures: list[Any] = []
+    using.addErrback(failures.append)
+    stage.link.pump()
+    using.cancel()
+    stage.link.pump()
+    assert failures[0].check(CancelledError)
+    services.finish[0].callback(0)
+    assert stage.told(AssociationEnded).outcome == "aborted"
+    assert stage.is_quiet
+
+
+def test_what_was_accepted_and_what_not_is_said():
+    call = Call(contexts=[propose(VERIFICATION), propose(CT), propose(CT, IMPLICIT_VR_LITTLE_ENDIAN)])
+    contexts = (PresentationContextAC(3, 4, ""), PresentationContextAC(1, 0, IMPLICIT_VR_LITTLE_ENDIAN))
+    opened = call.accepted(presentation_contexts=contexts)
+    assert [(each.context_id, each.abstract_syntax, each.result) for each in opened.answers] == [
+        (1, VERIFICATION, 0), (3, CT, 4), (5, CT, None),
+    ]  # fmt: skip
+
+
+def test_a_peer_that_cannot_be_reached_in_time():
+    connecting: list[Deferred[Any]] = []
+
+    class Slow(Link):
+        def connect(self, _: object) -> Deferred[Any]:
+            connecting.append(Deferred())
+            return connecting[0]
+
+    link, results = Slow(), []
+    associate(link, clock=link, timeouts=Timeouts(connect=5.0), **ME).addErrback(results.append)
+    link.advance(4.9)
+    assert results == []
+    link.advance(0.1)
+    [failure] = results
+    assert (failure.type, failure.value.reason) == (ProviderAborted, 0x101)
+    assert "no connection within 5 s" in str(failure.value)
+    assert link.getDelayedCalls() == []
+
+
+def test_what_does_not_fit_is_said_before_anything_is_connected():
+    with pytest.raises(LocalProtocolError, match="17 characters"):
+        associate(Link(), clock=Link(), calling_ae_title="A" * 17, called_ae_title="PEER")
+
+
+# Our identity --------------------------------------------------------------------------------------------------------
+
+
+PASSCODE = UsernameAndPasscode("alice", Secret(b"wonder"))
+
+
+def test_an_identity_is_presented_and_what_the_peer_says_of_it_is_known():
+    call = Call(identity=Presentation(PASSCODE))
+    sent = call.request.user_information.user_identity
+    assert sent is not None
+    assert (sent.user_identity_type, sent.primary_field, sent.positive_response_requested) == (2, b"alice", True)
+    answer = replace(PEER_INFORMATION, user_identity_response=UserIdentityAC())
+    assert call.accepted(user_information=answer).standing is Standing.AUTHENTICATED
+
+
+def test_an_identity_that_is_ignored_is_logged_and_goes_on(logged):
+    opened = Call(identity=Presentation(PASSCODE)).accepted()
+    assert opened.standing is Standing.IGNORED
+    assert [event for event in logged if "gave no answer" in event.get("sentence", "")]
+
+
+def test_an_identity_that_must_be_verified_and_is_not_ends_in_an_abort():
+    call = Call(identity=Presentation(PASSCODE, requirement=Requirement.REQUIRE))
+    assert call.peer.send(accept(call.request)) == [Abort(0, 0)]
+    assert isinstance(call.error, IdentityNotVerified)
+    assert "gave no answer to the passcode identity" in str(call.error)
+    call.peer.close()
+    assert call.is_quiet
+
+
+def test_an_access_token_has_its_context():
+    call = Call(identity=Presentation(access_token=AccessToken(Secret(b"abc.def"))))
+    assert [each.abstract_syntax for each in call.request.presentation_contexts] == [VERIFICATION, BEARER_TOKEN]
+    assert call.request.user_information.extended_negotiations

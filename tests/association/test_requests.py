@@ -64,8 +64,9 @@ def test_a_data_set_that_pydicom_cannot_read_is_answered_a_failure(logged):
         transfer_syntaxes = (DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,)
 
     peer = Stage(Deflated(handle)).associated(context(3, CT, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN))
-    assert statuses(peer.send(store(b"not deflated"))) == [(1, 0x0110)]
-    assert any("an operation failed" in event["log_format"] for event in logged if event.get("log_failure"))
+    assert statuses(peer.send(store(b"not deflated"))) == [(1, 0xC000)]
+    assert not [event for event in logged if event.get("log_failure")]
+    assert "Error -3" in next(event["sentence"] for event in logged if "sentence" in event)
 
 
 def test_the_request_names_what_was_sent():

@@ -307,7 +307,8 @@ class Asking(Services):
 
 def asking() -> tuple[Peer, Asking]:
     services = Asking()
-    peer = Stage(services).associated()
+    window = {"asynchronous_operations_window": AsynchronousOperationsWindow(1, 2)}
+    peer = Stage(services, maximum_operations_performed=2).associated(**window)
     peer.send(echo())
     return peer, services
 
@@ -351,5 +352,5 @@ def test_a_message_id_is_used_once_at_a_time():
     asks.association.request(asks.context, CEchoRQ(taken, VERIFICATION))
     with pytest.raises(LocalProtocolError, match="is in use"):
         asks.association.request(asks.context, CEchoRQ(taken, VERIFICATION))
-    asks.association._next_message_id = 0xFFFF
+    asks.association._invoking._next_message_id = 0xFFFF
     assert [asks.association.new_message_id() for _ in range(3)] == [0xFFFF, 2, 3]

@@ -33,13 +33,13 @@ def successes(clock):
     return Successes(clock.seconds)
 
 
-def passcode(name="alice", octets=b"open sesame"):
+def passcode(name="alice", octets=b"sesame"):
     return UsernameAndPasscode(name, Secret(octets))
 
 
 CREDENTIALS = [
-    passcode(), passcode("bob"), passcode(octets=b"open sesamE"), passcode("aliceopen", b" sesame"), Username("alice"),
-    Username("aliceopen sesame"), KerberosTicket(Secret(b"token")), SAMLAssertion(Secret(b"token")),
+    passcode(), passcode("bob"), passcode(octets=b"sesamE"), passcode("aliceses", b"ame"), Username("alice"),
+    Username("alicesesame"), KerberosTicket(Secret(b"token")), SAMLAssertion(Secret(b"token")),
     JSONWebToken(Secret(b"token")), AccessToken(Secret(b"token")), AccessToken(Secret(b"token2")), CertificateAlone(),
 ]  # fmt: skip
 

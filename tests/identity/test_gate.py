@@ -187,8 +187,8 @@ def test_a_name_alone_counts_only_with_a_certificate_that_may_assert_it(clock, s
     users = BackEnd("users", ALICE)
     asserting = gate(clock, [users], method=Method.USERNAME, asserting=GATEWAY)
     found = outcome(asserting.check(offered(1, b"alice"), presenter(shown=shown)))
-    assert denied(found) == f"{shown.subject if shown else 'no certificate'} may not assert a user name here, by the " \
-                            "configuration"
+    who = shown.subject if shown else "a peer without a certificate"
+    assert denied(found) == f"{who} may not assert a user name here, by the configuration"
     assert found.is_security_alert
     assert users.asked == []
     assert name(outcome(asserting.check(offered(1, b"alice"), presenter(shown=certificate())))) == "alice"

@@ -21,8 +21,8 @@ from dimsetls.identity.credentials import (
     Secret,
     UsernameAndPasscode,
 )
-from dimsetls.identity.http import AuthorizationField, HTTPPolicy, Reason, Refused, from_http, to_http
-from dimsetls.identity.http_outcomes import (
+from dimsetls.identity.http.mapping import AuthorizationField, HTTPPolicy, Reason, Refused, from_http, to_http
+from dimsetls.identity.http.outcomes import (
     DENIED,
     REFUSALS,
     http_answer,
@@ -44,7 +44,7 @@ from dimsetls.ul.pdus import (
 from dimsetls.ul.reader import read_pdu
 from dimsetls.ul.writer import write_pdu
 
-from .test_http import NOT_TO_HTTP
+from .http.test_mapping import NOT_TO_HTTP
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXTENSION = (DOCS / "reference" / "bearer-extension.md").read_text()

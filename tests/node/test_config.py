@@ -184,7 +184,8 @@ def test_any_peer_is_recognized_where_none_is_named(read):
 @pytest.mark.parametrize(("text", "problem"), [
     (MINIMAL + "[listner second]",
      "15: [listner]: found 'listner', expected a kind of section: node, listener, tls, certificate, ae, identity, "
-     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, storage, limits; did you mean listener?"),
+     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, storage, limits; did you mean "
+     "listener?"),
     (MINIMAL + "[node one]", "15: [node]: found 'one', expected [node] without a name"),
     (MINIMAL + "[limits]", "15: [limits NAME]: found nothing, expected a name of letters, digits, dots, hyphens and "
                            "underscores that is not any, all or none"),

@@ -20,6 +20,7 @@ from dimsetls.ul.pdus import (
     PresentationContextRQ,
     ReleaseRP,
     ReleaseRQ,
+    UserIdentityRQ,
     UserInformation,
 )
 from dimsetls.ul.reader import read_pdu
@@ -93,7 +94,10 @@ class Rejected(Exception):
 class Sender:
     """An association that proposes Verification and CT Image Storage in Explicit VR Little Endian."""
 
-    def __init__(self, sock: socket.socket, *, calling: str = "SENDER", called: str = "DIMSETLS") -> None:
+    def __init__(
+        self, sock: socket.socket, *, calling: str = "SENDER", called: str = "DIMSETLS",
+        identity: UserIdentityRQ | None = None,
+    ) -> None:  # fmt: skip
         self._socket = sock
         self._message_id = 0
         self.send(AssociateRQ(
@@ -102,13 +106,14 @@ class Sender:
                 PresentationContextRQ(ECHO, VERIFICATION, (EXPLICIT_VR_LITTLE_ENDIAN,)),
                 PresentationContextRQ(STORE, CT_IMAGE_STORAGE, (EXPLICIT_VR_LITTLE_ENDIAN,)),
             ),
-            UserInformation(16384, IMPLEMENTATION, "SENDER"),
+            UserInformation(16384, IMPLEMENTATION, "SENDER", user_identity=identity),
         ))  # fmt: skip
         answer = self.receive()
         if not isinstance(answer, AssociateAC):
             sock.close()
             raise Rejected(answer)
         self.maximum_length = answer.user_information.maximum_length
+        self.accepted = {context.context_id for context in answer.presentation_contexts if context.result == 0}
 
     def __enter__(self) -> Sender:
         return self

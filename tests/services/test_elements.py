@@ -296,3 +296,58 @@ def test_memory_stays_small_whatever_comes(uid, piece, times):
     assert reader.values == {}
     if uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         assert "first 4194304 inflated bytes" in reader.error
+
+
+# --- more and longer values, for the index ----------------------------------------------------------------------------
+
+
+def test_what_is_too_long_is_left_out_and_reading_goes_on():
+    data = explicit(0x00080060, "CS", b"CT") + explicit(0x00081030, "LO", b"x" * 66) + STUDY
+    reader = ElementReader(EXPLICIT_VR_LITTLE_ENDIAN, [0x00080060, 0x00081030, STUDY_INSTANCE_UID])
+    reader.feed(data)
+    assert reader.values == {0x00080060: b"CT", STUDY_INSTANCE_UID: b"1.2.3\0"}
+    assert reader.error == "data set not readable: expected at most 64 bytes in (0008,1030), got 66"
+
+
+CODE = 0x00081032
+ITEMS = [implicit(ITEM, explicit(0x00080100, "SH", b"C1")), implicit(ITEM, explicit(0x00080100, "SH", b"C2") + ITEM_END,
+                                                                     UNDEFINED)]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 11, 1000])
+@pytest.mark.parametrize("items", [[], ITEMS[:1], ITEMS])
+def test_a_wanted_sequence_is_caught_whatever_its_form(items, size):
+    inside = b"".join(items)
+    for sequence in explicit(CODE, "SQ", inside), explicit(CODE, "SQ", inside + SEQUENCE_END, UNDEFINED):
+        data = explicit(0x00081030, "LO", b"before") + sequence + STUDY
+        reader = ElementReader(EXPLICIT_VR_LITTLE_ENDIAN, [CODE, STUDY_INSTANCE_UID], {CODE}, 200)
+        for at in range(0, len(data), size):
+            reader.feed(memoryview(data)[at : at + size])
+        assert reader.values == {CODE: inside, STUDY_INSTANCE_UID: b"1.2.3\0"}
+        assert (reader.done, reader.error) == (True, "")
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_wanted_sequence_that_is_too_long_is_left_out_and_not_held(size):
+    long = implicit(ITEM, explicit(0x00080100, "OB", bytes(50_000)))
+    data = explicit(CODE, "SQ", ITEMS[0] + long + SEQUENCE_END, UNDEFINED) + STUDY
+    reader = ElementReader(EXPLICIT_VR_LITTLE_ENDIAN, [CODE, STUDY_INSTANCE_UID], {CODE}, 200)
+    for at in range(0, len(data), size):
+        reader.feed(memoryview(data)[at : at + size])
+    assert reader.values == {STUDY_INSTANCE_UID: b"1.2.3\0"}
+    assert reader.error == "data set not readable: expected at most 200 bytes in (0008,1032), got more"
+
+
+def test_a_sequence_that_is_last_of_all_wanted_is_read_to_its_end():
+    sequence = explicit(CODE, "SQ", ITEMS[1] + SEQUENCE_END, UNDEFINED)
+    reader = ElementReader(EXPLICIT_VR_LITTLE_ENDIAN, [CODE], {CODE})
+    for byte in sequence + STUDY:
+        reader.feed(bytes([byte]))
+    assert (reader.values, reader.done) == ({CODE: ITEMS[1]}, True)
+
+
+def test_a_wanted_sequence_in_a_un_is_passed_over_as_it_is_encoded_otherwise():
+    data = explicit(CODE, "UN", implicit(ITEM, b"") + SEQUENCE_END, UNDEFINED) + STUDY
+    reader = ElementReader(EXPLICIT_VR_LITTLE_ENDIAN, [CODE, STUDY_INSTANCE_UID], {CODE})
+    reader.feed(data)
+    assert (reader.values, reader.error) == ({STUDY_INSTANCE_UID: b"1.2.3\0"}, "")

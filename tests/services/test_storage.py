@@ -15,6 +15,7 @@ from dimsetls.association.events import AssociationEnded
 from dimsetls.dimse.status import Status
 from dimsetls.services import storage as storage_module
 from dimsetls.services.filesystem import Durability, FileStore
+from dimsetls.services.index import Index
 from dimsetls.services.known import transfer_syntaxes
 from dimsetls.services.layout import BY_SERIES, FLAT, Layout
 from dimsetls.services.part10 import read_file_meta
@@ -268,6 +269,16 @@ def test_success_is_answered_only_when_a_thread_has_brought_the_instance_to_disk
     before = len(peer.received)
     stage.link.pump()
     assert statuses(peer.received[before:]) == [(1, 0)]
+
+
+def test_what_is_indexed_is_committed_in_a_thread_with_and_without_fsync(store_at, threads, tmp_path):
+    file_store = store_at(index=Index(tmp_path / "index.db", durable=False))
+    stage = Stage(Storage(file_store))
+    peer = stage.associated()
+    assert peer.send(store(DATA)) == []
+    assert file_store.index.find(INSTANCE) is None
+    threads.run()
+    assert file_store.index.find(INSTANCE).path == f"{INSTANCE}.dcm"
 
 
 def test_an_association_that_ends_while_a_thread_commits_leaves_a_whole_instance(store_at, threads):

@@ -43,9 +43,9 @@ EXPECTED = """
 420 plaintext-dicom negotiation | 421 http negotiation | 422 not-tls negotiation | 423 plaintext-answer negotiation
 424 tls-on-plaintext-port negotiation | 425 alert-first negotiation | 430 handshake-timeout transport
 431 silent-peer transport | 432 idle-timeout transport | 433 close-timeout transport | 434 pdu-timeout transport
-435 write-timeout transport | 436 answer-timeout transport | 440 below-policy policy
-441 certificate-not-allowed policy | 442 token-certificate-mismatch authentication | 443 key-usage-limit policy
-450 local-key-unusable policy | 4FF unclassified transport
+435 write-timeout transport | 436 answer-timeout transport | 437 response-timeout transport
+440 below-policy policy | 441 certificate-not-allowed policy | 442 token-certificate-mismatch authentication
+443 key-usage-limit policy | 450 local-key-unusable policy | 4FF unclassified transport
 """
 
 

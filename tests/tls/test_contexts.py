@@ -361,7 +361,7 @@ def test_renegotiation_is_refused_and_named(link, authority):
     assert connection.renegotiate()
     with pytest.raises(SSL.WantReadError):
         connection.do_handshake()
-    wire.client._flushSendBIO()
+    wire.client_end.write(connection.bio_read(1 << 16))
     wire.pump()
     assert wire.server_user.evidence.renegotiations == 1
     assert outcome(wire) == ("renegotiation", "peer-no-renegotiation")

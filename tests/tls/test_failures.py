@@ -145,6 +145,7 @@ NOT_PROVOKED: dict[str, str] = {row.name: _UPPER_LAYER for row in CONDITIONS.val
     "tls-on-plaintext-port": "no TLS layer there; the acceptor names it in tests/association/test_acceptor.py",
     "close-timeout": "after our own close; tests/association/test_protocol_deadlines.py",
     "answer-timeout": "a deadline of the requestor's; tests/association/test_requestor.py",
+    "response-timeout": "a deadline of who invokes an operation; tests/association/test_operations.py",
     "below-policy": "a context cannot negotiate it; the check of the effective policy stops the start",
     "certificate-not-allowed": "answered with A-ASSOCIATE-RJ; tests/association/test_admission.py",
     "token-certificate-mismatch": "a matter of user identity",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...identity.credentials import Method
 from ...identity.gate import Expiry, Requirement
+from ...identity.saml.authenticator import Answer
 from ...uids import BEARER_TOKEN
 from ..config import AE, Config
 from ..identity.sections import Identity, Rule
@@ -16,11 +17,16 @@ _TYPES = {
     Method.PASSCODE: ("2 username and passcode", "zero length"),
     Method.KERBEROS: ("3 Kerberos service ticket: AP-REQ (RFC 4120), or its GSS-API or SPNEGO frame",
                       "AP-REP, in the same form"),
-    Method.SAML: ("4 SAML 2.0 assertion, as XML in UTF-8", "zero length, or as its back end is configured"),
+    Method.SAML: ("4 SAML 2.0 assertion, as XML in UTF-8", ""),
     Method.JWT: ("5 JSON Web Token, compact", "zero length"),
     Method.BEARER: ("bearer extension: sub-item 56H for the private SOP class " + code(BEARER_TOKEN),
                     "sub-item 56H with a result byte"),
     Method.CERTIFICATE: ("no sub-item: the certificate of the connection", "none"),
+}
+
+_SAML_RESPONSES = {
+    Answer.EMPTY: "zero length",
+    Answer.RESPONSE: "an unsigned SAML response with the status Success",
 }
 
 _PROFILES = {
@@ -78,6 +84,8 @@ def _policy(identity: Identity, titles: list[str], config: Config) -> Section:
     def rows() -> Iterator[tuple[str, ...]]:
         for method, back_ends in identity.back_ends.items():
             kind, response = _TYPES[method]
+            if method is Method.SAML:
+                response = " or ".join(dict.fromkeys(_SAML_RESPONSES[each.options["response"]] for each in back_ends))
             yield kind, codes(map(str, back_ends), ", then "), response
 
     lockout = identity.lockout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 
@@ -14,17 +15,17 @@ from ...identity.authorization import Authorization
 from ...identity.authorization import Rule as Permit
 from ...identity.cache import Successes
 from ...identity.gate import Gate, IdentityPolicy
-from ...identity.interfaces import IAuthenticator
+from ...identity.interfaces import IAuthenticator, IForeseeing, IRemembering
 from ...identity.lockout import Lockout
 from .sections import BackEnd, Identity, Rule
 
 CLASSES: Mapping[str, tuple[str, str]] = {
     "users": ("dimsetls.identity.users", "UsersFile"),
-    "ldap": ("dimsetls.identity.ldap", "LDAPDirectory"),
-    "kerberos": ("dimsetls.identity.kerberos", "Kerberos"),
-    "saml": ("dimsetls.identity.saml", "SAMLAuthenticator"),
-    "jwt": ("dimsetls.identity.jwt", "JWTAuthenticator"),
-    "introspection": ("dimsetls.identity.introspection", "IntrospectionAuthenticator"),
+    "ldap": ("dimsetls.identity.ldap.directory", "LDAPDirectory"),
+    "kerberos": ("dimsetls.identity.kerberos.authenticator", "Kerberos"),
+    "saml": ("dimsetls.identity.saml.authenticator", "SAMLAuthenticator"),
+    "jwt": ("dimsetls.identity.oauth.jwt", "JWTAuthenticator"),
+    "introspection": ("dimsetls.identity.oauth.introspection", "IntrospectionAuthenticator"),
     "certificate-identity": ("dimsetls.identity.certificate", "CertificateIdentity"),
 }
 """Kind of section to the module and the class of its back end; imported when one is configured, as some want extras."""
@@ -37,24 +38,26 @@ def authenticator(back_end: BackEnd) -> IAuthenticator:
     return made(name=str(back_end), **back_end.options)
 
 
+def permit(rule: Rule) -> Permit:
+    """What one section permits."""
+    return Permit(
+        rule.name,
+        frozenset(rule.may),
+        frozenset(rule.users or ()),
+        frozenset(rule.groups or ()),
+        frozenset(rule.roles or ()),
+        frozenset(rule.scopes or ()),
+        frozenset(rule.realms or ()),
+        rule.certificates or (),
+        frozenset(rule.calling_ae_titles or ()),
+        rule.unidentified,
+        frozenset(rule.sop_classes) if rule.sop_classes is not None else None,
+    )
+
+
 def authorization(rules: tuple[Rule, ...]) -> Authorization:
     """What the rules of one AE permit."""
-    return Authorization(
-        Permit(
-            rule.name,
-            frozenset(rule.may),
-            frozenset(rule.users or ()),
-            frozenset(rule.groups or ()),
-            frozenset(rule.roles or ()),
-            frozenset(rule.scopes or ()),
-            frozenset(rule.realms or ()),
-            rule.certificates or (),
-            frozenset(rule.calling_ae_titles or ()),
-            rule.unidentified,
-            frozenset(rule.sop_classes) if rule.sop_classes is not None else None,
-        )
-        for rule in rules
-    )
+    return Authorization(map(permit, rules))
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,19 @@ class IdentityParts:
             identity.refusal_time,
         )  # fmt: skip
         return Gate(policy, clock, lockout=lockout, successes=successes)
+
+    def take_over(self, former: IdentityParts) -> None:
+        """Let no back end forget what it must know: an assertion that was used up stays so. What was only fetched is
+        fetched again."""
+        for section, each in self.authenticators.items():
+            before = former.authenticators.get(section)
+            if before is not None and IRemembering.providedBy(each):
+                IRemembering(each).take_over(before)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """What works now and soon will not."""
+        foreseeing = [IForeseeing(each) for each in self.authenticators.values() if IForeseeing.providedBy(each)]
+        return tuple(warning for each in foreseeing for warning in each.warnings(now))
 
     def close(self) -> None:
         for each in self.authenticators.values():

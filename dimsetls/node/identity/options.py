@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...identity.activities import Activity
 from ...identity.gate import Expiry, Requirement
-from ...identity.kerberos_tokens import ChannelBinding, Form
-from ...identity.saml import Confirmation, Use
+from ...identity.kerberos.tokens import ChannelBinding, Form
+from ...identity.saml.authenticator import Answer, Confirmation, Use
 from .. import values
 from ..language import Option, SectionKind
 from ..values import Reference
@@ -179,6 +179,9 @@ SAML = SectionKind("saml", values.NAME, "An issuer of SAML 2.0 assertions.", (
     Option("role-attributes", _WORDS, "urn:oasis:names:tc:xacml:2.0:subject:role",
            "Attributes with the user's roles."),
     Option("base64url", values.YES_OR_NO, "no", "Whether an assertion may come in base64url as well."),
+    Option("response", values.choice({each.value: each for each in Answer}), "empty",
+           "What a good assertion is answered with, if the peer asks: nothing, or an unsigned SAML response that says "
+           "Success."),
 ))
 
 JWT = SectionKind("jwt", values.NAME, "An issuer of JSON Web Tokens.", (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...identity.activities import Activity
@@ -19,7 +19,7 @@ class BackEnd:
 
     kind: str
     name: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(hash=False)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"

@@ -26,7 +26,7 @@ from ...uids import IMPLEMENTATION_CLASS_UID
 from ...ul.pdus import ExtendedNegotiation, UserInformation
 from ..config import AE
 from ..prepare import Prepared, prepare
-from .build import authorization
+from .build import permit
 from .sections import Identity
 
 
@@ -123,14 +123,14 @@ class Trial:
             yield f"AE {self._ae.title} has no rules: whoever is admitted may do everything"
             return
         for rule in self._ae.rules:
-            rules = authorization((rule,))
+            permitted = permit(rule)
             for activity in rule.may:
                 uid = rule.sop_classes[0] if rule.sop_classes else ""
-                classes = f" of {', '.join(rule.sop_classes)}" if rule.sop_classes else ""
-                if rules.permits(principal, self._presenter, activity, uid):
-                    yield f"[rule {rule.name}] permits {activity.value}{classes}"
+                what = f"{activity.value} of {', '.join(rule.sop_classes)}" if rule.sop_classes else activity.value
+                if obstacle := permitted.obstacle(principal, self._presenter, activity, uid):
+                    yield f"[rule {rule.name}] does not permit {what}: it {obstacle}"
                 else:
-                    yield rules.sentence(principal, self._presenter, (activity,), uid).rpartition(": ")[2]
+                    yield f"[rule {rule.name}] permits {what}"
 
     def _refused(self, failure: Failure) -> None:
         failure.trap(IdentityError)

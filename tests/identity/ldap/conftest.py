@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from dimsetls.identity.credentials import Secret, UsernameAndPasscode
-from dimsetls.identity.ldap import LDAPDirectory
+from dimsetls.identity.ldap.directory import LDAPDirectory
 from dimsetls.tls.authority import DevelopmentAuthority
 
 from ...servers.odd_directory import OddDirectory, server_context

@@ -104,7 +104,7 @@ def test_every_rejection_is_stated_in_the_order_in_which_the_code_judges() -> No
 def test_nothing_else_makes_a_rejection() -> None:
     made = {module for module, tree in TREES.items() for each in ast.walk(tree)
             if isinstance(each, ast.Call) and ast.unparse(each.func) == "AssociateRJ"}
-    assert made == {"association/acceptor.py", "identity/http_outcomes.py", "ul/actions.py", "ul/reader.py"}
+    assert made == {"association/acceptor.py", "identity/http/outcomes.py", "ul/actions.py", "ul/reader.py"}
     (by_provider,) = calls("AssociateRJ", "ul/actions.py")
     result, source, reason = (ast.unparse(argument) for argument in by_provider.args)
     assert (result, source, reason) == ("RejectResult.REJECTED_PERMANENT", "RejectSource.SERVICE_PROVIDER_ACSE", "2")

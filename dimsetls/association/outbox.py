@@ -1,0 +1,87 @@
+"""What one side of an association sends: whole messages, one after the other (PS3.8 Annex E.1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock
+
+from ..dimse.command import CommandSet, write_command
+from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments
+
+if TYPE_CHECKING:
+    from .protocol import AssociationProtocol
+
+Piece = bytes | memoryview
+
+
+class Outbox:
+    """Sends messages in the order in which they are given, whichever task gives them. Fragments never mix."""
+
+    def __init__(self, protocol: AssociationProtocol, maximum_length: int) -> None:
+        self._protocol = protocol
+        self._maximum_length = maximum_length
+        self._lock = DeferredLock()
+        self.is_inside_message = False
+        """Whether a message has begun and not ended; if its data set fails, the association cannot go on."""
+
+    async def send(
+        self, context_id: int, command: CommandSet, data: bytes | None = None, *, is_paced: bool = False
+    ) -> None:
+        """Send a message that is whole in memory. One that is paced waits until the peer takes it.
+
+        Raises `LocalProtocolError` where the association is over.
+        """
+        async with self._lock:
+            if is_paced:
+                await self._protocol.output()
+            pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
+            if data is not None:
+                pdus += write_fragments(context_id, False, data, self._maximum_length)
+            self._protocol.send_data(pdus, is_paced=is_paced)
+
+    async def stream(
+        self,
+        context_id: int,
+        command: CommandSet,
+        open_pieces: Callable[[int], AsyncGenerator[Piece, None] | AsyncIterator[Piece]],
+        is_answered: Callable[[], bool],
+    ) -> None:
+        """Send a message whose data set comes in pieces, no faster than the peer takes it.
+
+        What the peer refuses before it has all of it is ended there (PS3.7 §9.3.1.3). Raises what the source raises.
+        """
+        size = (min(self._maximum_length or LARGEST_PDU_LENGTH, LARGEST_PDU_LENGTH) - 6) & ~1
+        async with self._lock:
+            pieces = open_pieces(size)
+            blocks = _blocks(pieces, size)
+            try:
+                pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
+                async for block, is_last in blocks:
+                    await self._protocol.output()
+                    is_last = is_last or is_answered()
+                    pdus += write_fragments(context_id, False, block, self._maximum_length, is_last=is_last)
+                    self._protocol.send_data(pdus, is_paced=True)
+                    pdus, self.is_inside_message = [], not is_last
+                    if is_last:
+                        break
+            finally:
+                await blocks.aclose()
+                if isinstance(pieces, AsyncGenerator):
+                    await pieces.aclose()
+
+
+async def _blocks(pieces: AsyncIterator[Piece], size: int) -> AsyncGenerator[tuple[Piece, bool], None]:
+    """The pieces cut anew: blocks of `size` bytes and whether it is the last, which may be shorter and is even."""
+    held: Piece = b""
+    async for piece in pieces:
+        if len(held) == size:
+            yield held, False
+            held = b""
+        rest = memoryview(b"".join((held, piece)) if held else piece)
+        while len(rest) > size:
+            yield rest[:size], False
+            rest = rest[size:]
+        held = rest
+    yield (b"".join((held, b"\0")) if len(held) & 1 else held), True

@@ -1,0 +1,41 @@
+"""What a handler answers with, by kind of operation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .instances import Instance
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from .requested import RequestedAssociation
+
+    Match: TypeAlias = "Dataset | tuple[int, Dataset]"
+    OpenDestination: TypeAlias = "Callable[[Sequence[tuple[str, tuple[str, ...]]]], Awaitable[RequestedAssociation]]"
+    NormalizedAnswer: TypeAlias = "int | tuple[int, Dataset | None]"
+    Answer: TypeAlias = "NormalizedAnswer | AsyncIterator[Match] | AsyncIterator[Instance] | Move"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What C-MOVE is to send, and how to reach its destination; None: it is not known.
+
+    `open_destination` is given the presentation contexts in which the instances can be sent.
+    """
+
+    instances: AsyncIterator[Instance]
+    open_destination: OpenDestination | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of an operation, as it is answered; `elements` are further ones of the response, by their names."""
+
+    status: int
+    comment: str = ""
+    offending_elements: tuple[int, ...] = ()
+    dataset: Dataset | None = None
+    elements: Mapping[str, Any] = field(default_factory=dict)

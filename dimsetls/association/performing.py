@@ -1,0 +1,258 @@
+"""The performing DIMSE service user (PS3.7 §7.5): operations that the peer invokes, each from request to response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..codes import ProviderReason
+from ..dimse.command import CommandSet, Element
+from ..dimse.messages import CCancelRQ, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, ElementError, answer, number
+from ..dimse.normalized import NActionRQ, NCreateRQ, NDeleteRQ, NEventReportRQ, NGetRQ, NSetRQ
+from ..dimse.reading import Request as RequestMessage
+from ..dimse.reading import read_request
+from ..dimse.status import Status, StatusClass, status_class
+from ..errors import DimsetlsError, LocalProtocolError, RemoteProtocolError, ServiceError
+from ..identity.authorization import Permission
+from .answering import Answering, Operation
+from .datasets import encode
+from .outbox import Outbox
+from .outcomes import Outcome
+from .requests import (
+    ActionRequest,
+    CreateRequest,
+    DeleteRequest,
+    EchoRequest,
+    EventReportRequest,
+    FindRequest,
+    GetAttributesRequest,
+    GetRequest,
+    MoveRequest,
+    Performer,
+    Request,
+    SetAttributesRequest,
+    StoreRequest,
+)
+
+if TYPE_CHECKING:
+    from .session import Association
+
+log = Logger(namespace="dimsetls.association")
+
+_REQUESTS: dict[type, type[Any]] = {
+    CStoreRQ: StoreRequest, CFindRQ: FindRequest, CGetRQ: GetRequest, CMoveRQ: MoveRequest,
+    NEventReportRQ: EventReportRequest, NGetRQ: GetAttributesRequest, NSetRQ: SetAttributesRequest,
+    NActionRQ: ActionRequest, NDeleteRQ: DeleteRequest,
+}  # fmt: skip
+
+_PRINT = "1.2.840.10008.5.1.1."
+_STEP = "1.2.840.10008.5.1.4.34.6."
+_INSIDE: Mapping[str, frozenset[str]] = {
+    _PRINT + "9": frozenset(_PRINT + each for each in ("1", "2", "4", "16")),  # Basic Grayscale Print Management
+    _PRINT + "18": frozenset(_PRINT + each for each in ("1", "2", "4.1", "16")),  # Basic Color Print Management
+    **{_STEP + number: frozenset({_STEP + "1"}) for number in "2345"},  # Unified Procedure Step (PS3.4 §CC.3.1.1)
+}
+"""SOP classes that are used in a context for another: those of a Meta SOP Class (PS3.4 H.3.2.2), and UPS Push."""
+
+class PerformingUser:
+    """Performs what the peer asks of one association, and counts it."""
+
+    def __init__(
+        self,
+        association: Association,
+        outbox: Outbox,
+        services: Performer | None,
+        permission: Permission | None,
+        window: int,
+        is_requestor: bool,
+    ) -> None:
+        self.operations = self.failures = self.instances = 0
+        self._association = association
+        self._outbox = outbox
+        self._services = services
+        self._permission = permission
+        self._window = window
+        self._is_requestor = is_requestor
+        self._performing: dict[int, Operation] = {}
+        self._running: set[Deferred[None]] = set()
+        self._answering = Answering(association, outbox)
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._performing)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation waits for us, and not for the rest of its data set."""
+        return any(operation.stream.ended for operation in self._performing.values())
+
+    def begin(self, operation: Operation) -> None:
+        """A request has begun to come. Raises `RemoteProtocolError` where there are too many."""
+        if self._window and len(self._performing) >= self._window:
+            raise RemoteProtocolError(
+                f"an operation came while {len(self._performing)} were outstanding, the window is {self._window}",
+                ProviderReason.UNEXPECTED_PDU_PARAMETER,
+            )
+        is_duplicate = operation.message_id in self._performing
+        if not is_duplicate:
+            self._performing[operation.message_id] = operation
+        running = Deferred.fromCoroutine(self._perform(operation, is_duplicate))
+        self._running.add(running)
+        running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.discard(running))
+
+    def cancel(self, message_id: int) -> None:
+        """C-CANCEL; for an operation that is not under way it is ignored (PS3.7 §9.3.2.3)."""
+        if (operation := self._performing.get(message_id)) is not None:
+            operation.cancel()
+
+    def end(self, error: DimsetlsError) -> None:
+        """The association is over: handlers see it where they read or send, and generators are closed."""
+        for operation in list(self._performing.values()):
+            operation.stream.fail(error)
+            operation.stop()
+
+    # From request to response ------------------------------------------------------------------------------------
+
+    def _cannot_answer(self, failure: Failure) -> None:
+        """What gets past `_perform`, such as SystemExit in a handler, leaves a peer that waits for ever."""
+        log.failure("[{association}] an operation was not answered", failure, association=self._id)
+        self._association.abort()
+
+    async def _perform(self, operation: Operation, is_duplicate: bool) -> None:
+        """Run one operation to its answer; no exception that a handler raises gets out of here."""
+        try:
+            if is_duplicate:
+                outcome = Outcome(Status.DUPLICATE_INVOCATION, "the message ID is in use")
+            else:
+                outcome = await self._outcome_of(operation)
+            operation.stream.discard()
+            # An early failure is answered after the whole data set: few requestors expect it earlier (§9.3.1.3).
+            await operation.stream.wait_until_ended()
+            if self._association.ended is None:
+                await self._answer(operation, outcome)
+        finally:
+            if not is_duplicate:
+                del self._performing[operation.message_id]
+        self._association.operation_is_over()
+
+    async def _answer(self, operation: Operation, outcome: Outcome) -> None:
+        command, data = self._response(operation, outcome)
+        try:
+            await self._outbox.send(operation.context.context_id, command, data)
+        except LocalProtocolError:
+            return  # the association ended, or is being released, before its turn came
+        self.operations += 1
+        status = number(command, Element.STATUS)
+        if status_class(status) is StatusClass.FAILURE:
+            self.failures += 1
+        elif isinstance(operation.message, CStoreRQ):
+            self.instances += 1
+
+    def _response(self, operation: Operation, outcome: Outcome) -> tuple[CommandSet, bytes | None]:
+        """The final response; where what a handler answered makes none, a failure, which always does."""
+        message, data = operation.message, None
+        if message is None:
+            response = answer(operation.command, outcome.status, outcome.comment, outcome.offending_elements)
+            return response.command(), None
+        try:
+            if outcome.dataset is not None:
+                data = encode(outcome.dataset, operation.context.transfer_syntax)
+            typed = message.RESPONSE.to(
+                message, outcome.status, error_comment=outcome.comment,
+                offending_element=outcome.offending_elements, **outcome.elements,
+            )  # fmt: skip
+            return typed.command(data is not None), data
+        except Exception:
+            log.failure("[{association}] the answer of a handler cannot be sent", association=self._id)
+            return message.RESPONSE.to(message, _failure(message)).command(), None
+
+    async def _outcome_of(self, operation: Operation) -> Outcome:
+        try:
+            request = self._typed_request(operation)
+            services = self._association.receiver_of(request) or self._services
+            if services is None:
+                raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service is offered here")
+            self._authorize(operation)
+            outcome = await self._answering.outcome(operation, request, await services.perform(request))
+        except ServiceError as error:
+            self._log_refusal(operation, error)
+            outcome = Outcome(error.status, error.comment, tuple(error.offending_elements))
+        except Exception:
+            if self._association.ended is None:
+                log.failure("[{association}] an operation failed", association=self._id)
+            return Outcome(_failure(operation.message))
+        if isinstance(outcome.status, int) and 0 <= outcome.status <= 0xFFFF:
+            return outcome
+        log.error(
+            "[{association}] the handler answered {status!r}; a status from 0 to FFFFH is expected",
+            association=self._id, status=outcome.status,
+        )  # fmt: skip
+        return Outcome(_failure(operation.message))
+
+    def _typed_request(self, operation: Operation) -> Request:
+        try:
+            message = read_request(operation.command)
+        except ElementError as error:
+            raise ServiceError(error.status, str(error), (int(error.element),)) from error
+        if message is None:
+            field = number(operation.command, Element.COMMAND_FIELD)
+            raise ServiceError(Status.UNRECOGNIZED_OPERATION, f"operation {field:04X}H is not known here")
+        assert not isinstance(message, CCancelRQ)  # it never comes here
+        operation.message = message
+        context, sop_class = operation.context, message.sop_class_uid
+        is_inside = isinstance(message, _NORMALIZED) and sop_class in _INSIDE.get(context.abstract_syntax, ())
+        if sop_class != context.abstract_syntax and not is_inside:
+            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+        # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
+        as_scp = not isinstance(message, NEventReportRQ)
+        if not (context.requestor_is_scp if self._is_requestor is as_scp else context.requestor_is_scu):
+            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "the role for this was not negotiated")
+        association, stream = self._association, operation.stream
+        if isinstance(message, CEchoRQ):
+            return EchoRequest(association, context, message)
+        data = stream if operation.has_data_set else None
+        if isinstance(message, NCreateRQ):
+            return CreateRequest(association, context, message, data, new_uid=f"2.25.{uuid4().int}")
+        request: Request = _REQUESTS[type(message)](association, context, message, data)
+        return request
+
+    def _authorize(self, operation: Operation) -> None:
+        """Raise ServiceError where the user may not do this, or may do nothing any more."""
+        if self._permission is None:
+            return
+        field = number(operation.command, Element.COMMAND_FIELD)
+        refused = self._permission.judge(field, operation.context.abstract_syntax)
+        if refused is None:
+            return
+        if refused.ends_association:
+            self._association.abort()
+        raise ServiceError(Status.NOT_AUTHORIZED) from PermissionError(refused.sentence)
+
+    # For the log -------------------------------------------------------------------------------------------------
+
+    @property
+    def _id(self) -> str:
+        return self._association.parties.association
+
+    def _log_refusal(self, operation: Operation, error: ServiceError) -> None:
+        if self._association.ended is None:
+            log.warn(
+                "[{association}] answered {status} to message {message_id} of {calling_ae_title}: {sentence}",
+                association=self._id, status=f"{error.status:04X}H", message_id=operation.message_id,
+                calling_ae_title=self._association.parties.calling_ae_title,
+                sentence=str(error.__cause__ or error),
+            )  # fmt: skip
+
+
+_NORMALIZED = (NEventReportRQ, NGetRQ, NSetRQ, NActionRQ, NCreateRQ, NDeleteRQ)
+
+
+def _failure(message: RequestMessage | None) -> int:
+    """What a handler's failure is answered with: queries have a code of their own (PS3.4 Tables C.4-1 to C.4-3)."""
+    is_query = isinstance(message, CFindRQ | CGetRQ | CMoveRQ)
+    return Status.UNABLE_TO_PROCESS if is_query else Status.PROCESSING_FAILURE

@@ -1,0 +1,1 @@
+"""User names and passcodes checked with a directory (RFC 4511)."""

@@ -1,0 +1,96 @@
+"""A file and its row in the index appear together, or neither does.
+
+The file appears inside the transaction that writes its row, so both are decided by who holds the one lock of SQLite:
+no two processes store one instance. What a transaction cannot take back is the file, so before that appears, its path
+is noted in a file that the store keeps open for this. Of a process that was killed in between, the next store to open
+finds the note and does what was left to do. In normal running nothing has to be looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .index import Index, Tables
+from .promises import Duplicates, Outcome
+from .records import Entry, read_entry
+
+if TYPE_CHECKING:
+    from .filesystem import FileStore
+
+NOTES: Final = "notes"
+"""Among the incoming files of a store: the paths of those that may have appeared and not be indexed, one a line."""
+
+
+def place(store: FileStore, index: Index, temporary: str, entry: Entry) -> tuple[str, Outcome]:
+    """Let a complete file appear at the path of its entry, with its row; a duplicate is treated as the policy has it.
+
+    Returns where the instance is. Raises OSError and sqlite3.Error; if the commit failed, the file may be there without
+    its row until the sender tries again.
+    """
+    final, outcome = index.write(partial(_place, store, temporary, entry))
+    # Comparing takes as long as the instance is large, and what it is compared with stays: no need for the lock.
+    return final, store.place_duplicate(temporary, final) if outcome is None else outcome
+
+
+def _place(store: FileStore, temporary: str, entry: Entry, tables: Tables) -> tuple[str, Outcome | None]:
+    """Inside the transaction; no outcome: it is a duplicate of the file at the path returned, which is to be kept."""
+    replace = store.duplicates is Duplicates.REPLACE
+    final = f"{store.root}/{entry.path}"
+    stored = tables.find(entry.sop_instance_uid)
+    other = f"{store.root}/{stored.path}" if stored is not None else final
+    if stored is not None and not replace and os.path.isfile(other):
+        return other, None
+    store.note(entry.path)
+    tables.after_commit[store] = store.forget_notes
+    outcome: Outcome | None = Outcome.STORED
+    known: Entry | None = entry
+    try:
+        store.appear(temporary, final)
+    except FileExistsError:
+        if replace:
+            os.rename(temporary, final)
+            outcome = Outcome.REPLACED
+        else:  # it was stored while there was no index
+            outcome, known = None, read_entry(store.root, entry.path)
+    directories = {os.path.dirname(final)}
+    if other != final:
+        with suppress(FileNotFoundError):
+            os.unlink(other)
+            outcome = Outcome.REPLACED
+            directories.add(os.path.dirname(other))
+    try:
+        if known is not None:
+            tables.put(known)
+    except sqlite3.Error:
+        if outcome is Outcome.STORED:
+            os.unlink(final)  # only its row will be taken back
+        raise
+    for directory in directories if store.durable else ():
+        tables.before_commit[directory] = partial(store.settle, directory)
+    return final, outcome
+
+
+def recover(root: Path, index: Index, directory: Path) -> None:
+    """Finish what a store no longer alive was about to place, by the notes in its directory of incoming files.
+
+    Raises OSError and sqlite3.Error.
+    """
+    with suppress(FileNotFoundError):
+        for path in (directory / NOTES).read_text("utf-8").splitlines():
+            with suppress(FileNotFoundError):  # it did not come to that
+                if (entry := read_entry(root, path)) is not None:
+                    index.write(partial(_adopt, root, entry))
+
+
+def _adopt(root: Path, entry: Entry, tables: Tables) -> None:
+    stored = tables.find(entry.sop_instance_uid)
+    if stored is not None and stored.path != entry.path and (root / stored.path).is_file():
+        # Its sender has no Success, the sender of the other has.
+        (root / entry.path).unlink(missing_ok=True)
+    else:
+        tables.put(entry)
