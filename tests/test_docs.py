@@ -291,10 +291,11 @@ def test_the_program_of_the_page_on_embedding(pki: Path, tmp_path: Path) -> None
     assert not program.lines("Traceback|Unhandled")
 
 
-def test_the_test_in_memory_of_the_page_on_embedding() -> None:
+@pytest.mark.parametrize("name", ["in memory", "operations in memory"])
+def test_the_tests_in_memory_of_the_page_on_embedding(name: str) -> None:
     names: dict[str, object] = {}
-    exec(block(DOCS / "how-to" / "embed.md", "python", "in memory"), names)
-    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    exec(block(DOCS / "how-to" / "embed.md", "python", name), names)
+    (test,) = (value for each, value in names.items() if each.startswith("test_"))
     assert callable(test)
     test()
 

@@ -139,7 +139,8 @@ class InvokingUser:
         self._settled = settled
         self._invoked: dict[int, Invocation] = {}
         self._waiting: deque[Invocation] = deque()
-        self._started = 0
+        self._active: set[Invocation] = set()
+        """Those that are started: never more than the window."""
         self._sending: set[Deferred[None]] = set()
         self._next_message_id = 1
 
@@ -193,7 +194,7 @@ class InvokingUser:
 
     def store_handler(self) -> StoreHandler | None:
         """Who takes the instances that come now: the caller of the first C-GET that is outstanding."""
-        handlers = (each.store for each in self._invoked.values() if each.is_started and each.store is not None)
+        handlers = (each.store for each in self._invoked.values() if each in self._active and each.store is not None)
         return next(handlers, None)
 
     # For the association -------------------------------------------------------------------------------------------
@@ -224,6 +225,7 @@ class InvokingUser:
         """The association is over."""
         invoked, self._invoked = self._invoked, {}
         self._waiting.clear()
+        self._active.clear()
         for invocation in invoked.values():
             _cancel(invocation)
             invocation.fail(error)
@@ -234,10 +236,10 @@ class InvokingUser:
     # Out -----------------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        while self._waiting and (not self.window or self._started < self.window):
+        while self._waiting and (not self.window or len(self._active) < self.window):
             invocation = self._waiting.popleft()
             invocation.is_started = True
-            self._started += 1
+            self._active.add(invocation)
             sending = Deferred.fromCoroutine(self._send(invocation))
             self._sending.add(sending)
             sending.addBoth(partial(_discard, self._sending, sending))
@@ -292,6 +294,9 @@ class InvokingUser:
         if not is_last:
             self._await_response(invocation)
             self._pace()
+            if invocation.octets > MOST_HELD:
+                sentence = f"the peer sent {invocation.octets} bytes of responses that nobody reads"
+                raise RemoteProtocolError(sentence, ProviderReason.REASON_NOT_SPECIFIED)
 
     def _forget(self, invocation: Invocation, error: Exception | None = None) -> None:
         """The operation is over, or never was."""
@@ -299,7 +304,7 @@ class InvokingUser:
         self._invoked.pop(invocation.message.message_id, None)
         self._protocol.hold(invocation, False)
         if invocation.is_started:
-            self._started -= 1
+            self._active.discard(invocation)
         else:
             self._waiting.remove(invocation)
         if error is not None:
@@ -309,10 +314,7 @@ class InvokingUser:
 
     def _pace(self) -> None:
         """Let the peer wait where its responses are not read; not while another operation waits for the peer."""
-        for invocation in self.outstanding:
-            if invocation.octets > MOST_HELD:
-                sentence = f"the peer sent {invocation.octets} bytes of responses that nobody reads"
-                raise RemoteProtocolError(sentence, ProviderReason.REASON_NOT_SPECIFIED)
+        for invocation in self._active:
             is_lagging = invocation.octets > HIGH_WATER and len(self._invoked) == 1
             self._protocol.hold(invocation, is_lagging)
 

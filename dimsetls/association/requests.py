@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from ..dimse.messages import AffectedRequest, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, RequestMessage
-from ..dimse.normalized import NActionRQ, NCreateRQ, NDeleteRQ, NEventReportRQ, NGetRQ, NSetRQ
+from ..dimse.normalized import NActionRQ, NCreateRQ, NDeleteRQ, NEventReportRQ, NEventReportRSP, NGetRQ, NSetRQ
 from ..dimse.status import Status
 from ..errors import DimsetlsError, ServiceError
 from ..identity.principal import Principal
@@ -46,6 +46,13 @@ class RequestingAssociation(Protocol):
 
     def abort(self) -> None:
         """Abort the association (A-ABORT, source service-user)."""
+
+    async def n_event_report(
+        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int, information: Dataset | None = None,
+        *, abstract_syntax: str | None = None,
+    ) -> tuple[NEventReportRSP, Dataset | None]:  # fmt: skip
+        """Notify the peer, as the SCP of a managed class does (PS3.7 §10.1.1); the response and the event reply."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

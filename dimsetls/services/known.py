@@ -6,7 +6,7 @@ from functools import cache
 
 from pydicom._uid_dict import UID_dictionary
 
-from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 
 UIDS = UID_dictionary | {
     "1.2.840.10008.1.2.4.110": ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
@@ -40,6 +40,13 @@ def other_sop_classes() -> frozenset[str]:
     """Every SOP class of another service: an unknown class that is none of these may be one of storage."""
     known = frozenset(uid for uid, (_, kind, *_) in UIDS.items() if kind in ("SOP Class", "Meta SOP Class"))
     return known - storage_sop_classes()
+
+
+def is_stored(abstract_syntax: str, accept_unknown: bool = False) -> bool:
+    """Whether C-STORE can carry it; with `accept_unknown` also what is known to be nothing else."""
+    if abstract_syntax in storage_sop_classes():
+        return True
+    return accept_unknown and abstract_syntax != VERIFICATION and abstract_syntax not in other_sop_classes()
 
 
 @cache

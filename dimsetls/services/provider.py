@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -150,14 +151,24 @@ def _not_served(what: str) -> ServiceError:
 
 @implementer(IServiceProvider)
 class Services:
-    """Several service providers as one: the first that supports an abstract syntax has it."""
+    """Several service providers as one: the first that supports an abstract syntax has it.
+
+    Another may have it for the requestor in its other role: storage takes instances of a SOP class, C-GET sends them.
+    """
 
     def __init__(self, *providers: IServiceProvider) -> None:
         self._providers = providers
 
     def support(self, abstract_syntax: str, common: CommonExtendedNegotiation | None) -> Support | None:
-        supports = (provider.support(abstract_syntax, common) for provider in self._providers)
-        return next((support for support in supports if support is not None), None)
+        asked = (provider.support(abstract_syntax, common) for provider in self._providers)
+        supports = [support for support in asked if support is not None]
+        if not supports:
+            return None
+        return replace(
+            supports[0],
+            requestor_may_be_scu=any(support.requestor_may_be_scu for support in supports),
+            requestor_may_be_scp=any(support.requestor_may_be_scp for support in supports),
+        )
 
     def extended(self, item: ExtendedNegotiation) -> bytes | None:
         answers = (provider.extended(item) for provider in self._providers)
@@ -167,6 +178,9 @@ class Services:
         uid = request.context.abstract_syntax
         common = {item.sop_class_uid: item for item in request.association.peer.common_extended_negotiations}
         for provider in self._providers:
-            if provider.support(uid, common.get(uid)) is not None:  # asked as it was when the context was negotiated
+            support = provider.support(uid, common.get(uid))  # asked as it was when the context was negotiated
+            # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
+            is_notification = isinstance(request, EventReportRequest)
+            if support and (support.requestor_may_be_scp if is_notification else support.requestor_may_be_scu):
                 return await provider.perform(request)
         raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service of this AE supports the SOP class")

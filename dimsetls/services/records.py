@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -119,10 +120,14 @@ def _decode(vr: str, value: bytes, character_set: bytes, is_implicit: bool, is_l
     return joined if joined.strip("\\") else ""
 
 
+_CODE_STRING = re.compile(r"[A-Z0-9 _]{0,16}\Z")
+
+
 @lru_cache(maxsize=64)
 def _encodings(character_set: bytes) -> list[str]:
     names = [name.strip() for name in character_set.decode("ascii", "replace").rstrip("\0 ").split("\\")]
-    return convert_encodings(names)
+    # What is no code string is no character set, and Python's codecs stumble over it.
+    return convert_encodings([name if _CODE_STRING.match(name) else "" for name in names])
 
 
 def _decode_sequence(value: bytes, character_set: bytes, is_implicit: bool, is_little: bool) -> str:

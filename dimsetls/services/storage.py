@@ -9,11 +9,10 @@ from twisted.logger import Logger
 
 from ..association.requests import StoreRequest
 from ..dimse.status import Status
-from ..uids import VERIFICATION
 from ..ul.negotiation import Support
 from ..ul.pdus import CommonExtendedNegotiation
 from .filesystem import FileStore
-from .known import other_sop_classes, storage_sop_classes, transfer_syntaxes
+from .known import is_stored, transfer_syntaxes
 from .provider import ServiceProvider
 
 log = Logger(namespace="dimsetls.storage")
@@ -34,10 +33,7 @@ class Storage(ServiceProvider):
         self._support = Support(self.transfer_syntaxes)
 
     def support(self, abstract_syntax: str, common: CommonExtendedNegotiation | None) -> Support | None:
-        if abstract_syntax in storage_sop_classes():
-            return self._support
-        is_unknown = abstract_syntax != VERIFICATION and abstract_syntax not in other_sop_classes()
-        return self._support if self._accept_unknown and is_unknown else None
+        return self._support if is_stored(abstract_syntax, self._accept_unknown) else None
 
     async def c_store(self, request: StoreRequest) -> int:
         """Stream the data set to a hidden file; answer Success when it has appeared in the store, whole."""

@@ -30,9 +30,10 @@ from zope.interface import Interface, implementer
 RECORD = 2**14
 """Most bytes of data in a record (RFC 8446 §5.1)."""
 
-_ROOM = 5 * RECORD  # for what one read of a socket holds, 64 KiB, and the end of a record that was begun before
-_STEP = 8 * RECORD  # encrypted at a time: all of a PDU that our side sends
-_FULL = 2**16       # of output that the network did not take yet; Twisted's own limit
+_READ = 8 * RECORD    # of a socket at once: a PDU of the length that we announce
+_ROOM = _READ + RECORD  # and the rest of a record that was begun before
+_STEP = 8 * RECORD    # encrypted at once: a PDU that we send
+_FULL = 2**16         # of output that the network did not take yet; Twisted's own limit
 
 _rooms: list[memoryview] = []  # for plain text, lent from read to read; as many as were ever in use at once
 
@@ -166,6 +167,8 @@ class TLSTransport(ProtocolWrapper):
     # The transport below ------------------------------------------------------------------------------------------
 
     def makeConnection(self, transport: ITransport) -> None:
+        if isinstance(transport, Connection):
+            transport.bufferSize = _READ
         self._connection = self._connect(self)
         self._output = _Output(transport)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -224,7 +227,7 @@ class TLSTransport(ProtocolWrapper):
         if self._is_over:
             return
         if isinstance(end, SSL.WantReadError):
-            if self._output.is_prompt:  # else what OpenSSL had to say, say to a KeyUpdate, went with our own words
+            if not octets:  # it was something else that came, and OpenSSL may have answered
                 self._flush()
         elif isinstance(end, SSL.ZeroReturnError):
             self._shut_down()
@@ -236,7 +239,7 @@ class TLSTransport(ProtocolWrapper):
         """How many bytes there are, and why there are no more; None: for want of room."""
         receive, octets = self._connection.recv_into, 0
         try:
-            while octets <= _ROOM:
+            while octets < _ROOM:
                 octets += receive(room[octets:], RECORD)
         except SSL.Error as end:
             return octets, end.with_traceback(None)  # which would keep us, and itself, alive

@@ -65,7 +65,10 @@ class KeyUsage:
 
     @property
     def wear(self) -> Wear:
-        return max((each for each in Wear if each.value <= self.share), key=lambda each: each.value)
+        share = self.share
+        if share < Wear.WORN.value:  # as nearly always, and it is asked for with every operation
+            return Wear.FRESH
+        return max((each for each in Wear if each.value <= share), key=lambda each: each.value)
 
     def __str__(self) -> str:
         return f"{self.sent} records sent and {self.received} received at most, of {self.limit} that a key may protect"

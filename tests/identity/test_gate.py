@@ -512,6 +512,29 @@ def test_a_token_that_is_not_good_is_counted_for_the_address(clock):
     assert denied(outcome(guarded.check(bearing(), presenter()))).startswith("address '192.0.2.1' failed 1 times")
 
 
+@pytest.mark.parametrize(("refusal", "after"), [
+    (IdentityUnknown("[ldap] there is no user"), 0.0), (IdentityUnknown("[ldap] there is no user"), 0.01),
+    (IdentityDenied("[ldap] the passcode is wrong"), 0.2), (IdentityDenied("[ldap] the account is locked"), 0.49),
+])  # fmt: skip
+def test_the_time_of_a_refusal_does_not_tell_what_was_wrong(clock, refusal, after):
+    answer = Deferred()
+    checking = gate(clock, [BackEnd("ldap", answer)], refusal_time=0.5).check(PASSCODE, presenter())
+    clock.advance(after)
+    answer.errback(refusal)
+    clock.advance(0.5 - after - 1e-6)
+    assert not checking.called
+    clock.advance(2e-6)
+    assert denied(outcome(checking)) == str(refusal)
+
+
+def test_whom_it_takes_longer_to_refuse_than_that_is_refused_at_once(clock):
+    answer = Deferred()
+    checking = gate(clock, [BackEnd("ldap", answer)], refusal_time=0.5).check(PASSCODE, presenter())
+    clock.advance(0.6)
+    answer.errback(IdentityDenied("[ldap] the passcode is wrong"))
+    assert denied(outcome(checking)) == "[ldap] the passcode is wrong"
+
+
 def test_a_lock_out_does_not_concern_who_shows_no_identity(clock):
     guarded = gate(clock, [only(b"right")], requirement=Requirement.PREFER, lockout=LockoutPolicy(per_address=1))
     guess(guarded)

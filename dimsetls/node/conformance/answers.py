@@ -6,13 +6,15 @@ tables, and nothing in them that the code does not send.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...association.admission import REJECT
+from ...association.datasets import LARGEST
 from ...association.protocol import LINGER_AFTER_EXPIRY
+from ...association.retrieving import MOST
 from ...codes import REJECT_REASONS, AbortSource, ContextResult, ProviderReason, RejectResult, RejectSource
-from ...dimse.status import Status, StatusClass, status_class
+from ...dimse.status import Service, Status, describe, status_class
 from ...services.filesystem import Duplicates
 from ...tls.conditions import CONDITIONS, Condition, FaultClass
 from ...uids import APPLICATION_CONTEXT
@@ -66,22 +68,64 @@ ABORTS = {
 }
 """The reasons of an A-ABORT from the provider (source 2), with what the peer did."""
 
-STATUSES = {
-    Status.SUCCESS: "C-ECHO; C-STORE of an instance that is stored.",
-    Status.PROCESSING_FAILURE: "An unforeseen failure of the service; the log has its cause.",
-    Status.DUPLICATE_SOP_INSTANCE: "C-STORE of an instance that is already stored and may not come again.",
-    Status.INVALID_SOP_INSTANCE: "C-STORE whose Affected SOP Instance UID is not a UID.",
-    Status.SOP_CLASS_NOT_SUPPORTED: "The SOP class is not a UID or not that of the presentation context; the role was "
-                                    "not negotiated; the AE has no service for it.",
-    Status.NOT_AUTHORIZED: "No rule of the AE permits the operation to this user, or the user's identity has expired.",
-    Status.DUPLICATE_INVOCATION: "An operation with this Message ID is not answered yet.",
-    Status.UNRECOGNIZED_OPERATION: "Any operation but C-ECHO and C-STORE.",
-    Status.MISTYPED_ARGUMENT: "A mandatory element of the command is missing, or C-STORE came without a data set.",
-    Status.OUT_OF_RESOURCES: "C-STORE of an instance that the store cannot keep; the disk may be full.",
-}
-"""Every status that is answered, and when."""
+_SERVICES = {"storage": Service.STORAGE, "query": Service.FIND, "retrieve": Service.MOVE}
+_TOO_LONG = f"An identifier of more than {LARGEST} bytes"
+_BAD_IDENTIFIER = "An identifier that breaks a rule of its information model; Offending Element says where"
+_UNABLE = "An identifier that cannot be read, or an unforeseen failure; the log has its cause"
 
-STORAGE_ONLY = frozenset((Status.DUPLICATE_SOP_INSTANCE, Status.INVALID_SOP_INSTANCE, Status.OUT_OF_RESOURCES))
+STATUSES: Mapping[Status, Mapping[str, str]] = {
+    Status.SUCCESS: {
+        "": "C-ECHO",
+        "storage": "C-STORE of an instance that is stored",
+        "query": "C-FIND when all matches were sent",
+        "retrieve": "C-GET and C-MOVE when every instance was sent and stored, or none matches",
+    },
+    Status.PENDING: {
+        "query": "C-FIND, with a match",
+        "retrieve": "C-GET and C-MOVE after each sub-operation but the last, with the four numbers",
+    },
+    Status.PENDING_WARNING: {"query": "C-FIND, with a match, where a key of the identifier is not supported"},
+    Status.CANCEL: {"query": "C-FIND that a C-CANCEL ended", "retrieve": "C-GET and C-MOVE that a C-CANCEL ended"},
+    Status.SUBOPERATIONS_COMPLETE_WITH_FAILURES: {
+        "retrieve": "C-GET and C-MOVE where some sub-operations failed or were answered with a warning",
+    },
+    Status.PROCESSING_FAILURE: {"": "An unforeseen failure of the service; the log has its cause"},
+    Status.DUPLICATE_SOP_INSTANCE: {"storage": "C-STORE of an instance that is already stored and may not come again"},
+    Status.INVALID_SOP_INSTANCE: {"": "A SOP Instance UID in the command that is not a UID"},
+    Status.SOP_CLASS_NOT_SUPPORTED: {
+        "": "The SOP class is not a UID or not that of the presentation context; the role was not negotiated; the AE "
+            "has no service for it",
+    },
+    Status.NOT_AUTHORIZED: {
+        "": "No rule of the AE permits the operation to this user, or the user's identity has expired",
+    },
+    Status.DUPLICATE_INVOCATION: {"": "An operation with this Message ID is not answered yet"},
+    Status.UNRECOGNIZED_OPERATION: {"": "An operation that PS3.7 does not have"},
+    Status.MISTYPED_ARGUMENT: {
+        "": "A mandatory element of the command is missing, or has no value of its kind; an operation that needs a "
+            "data set came without",
+    },
+    Status.RESOURCE_LIMITATION: {"normalized": "The data set of a DIMSE-N operation is too long"},
+    Status.OUT_OF_RESOURCES: {
+        "storage": "C-STORE of an instance that the store cannot keep; the disk may be full",
+        "query": _TOO_LONG,
+        "retrieve": _TOO_LONG,
+    },
+    Status.UNABLE_TO_COUNT_MATCHES: {"retrieve": f"C-GET and C-MOVE that more than {MOST} instances match"},
+    Status.UNABLE_TO_PERFORM_SUBOPERATIONS: {
+        "retrieve": "C-GET and C-MOVE of which every sub-operation failed, as when the destination cannot be reached",
+    },
+    Status.MOVE_DESTINATION_UNKNOWN: {
+        "": "C-MOVE to what is no AE title",
+        "retrieve": "C-MOVE to an AE that the configuration does not know, or not how to reach",
+    },
+    Status.IDENTIFIER_DOES_NOT_MATCH_SOP_CLASS: {"query": _BAD_IDENTIFIER, "retrieve": _BAD_IDENTIFIER},
+    Status.UNABLE_TO_PROCESS: {"query": _UNABLE, "retrieve": _UNABLE},
+}
+"""Every status that is answered, and when: by the service of an AE that brings it, "" for what any AE answers.
+
+No AE of a configuration has the service normalized; it stands for the services of embedders.
+"""
 
 RESERVED = frozenset((
     "below-policy", "certificate-not-allowed", "local-key-unusable", "tls-on-plaintext-port",
@@ -207,21 +251,20 @@ def _limit() -> str:
 
 def statuses(aes: tuple[AE, ...]) -> Section:
     """Every status that these AEs answer."""
+    services = {"", *(service for ae in aes for service in ae.services)}
     stores = {ae.storage for ae in aes if ae.storage is not None and "storage" in ae.services}
-
-    def is_answered(status: Status) -> bool:
-        if status is Status.DUPLICATE_SOP_INSTANCE:
-            return any(store.duplicates in (Duplicates.IDENTICAL, Duplicates.REFUSE) for store in stores)
-        return bool(stores) or status not in STORAGE_ONLY
+    may_refuse = any(store.duplicates in (Duplicates.IDENTICAL, Duplicates.REFUSE) for store in stores)
 
     def rows() -> Iterator[tuple[str, ...]]:
-        for status, condition in STATUSES.items():
-            if is_answered(status):
-                kind = "Success" if status_class(status) is StatusClass.SUCCESS else "Failure"
-                yield f"{status:04X}H", kind, status.name.replace("_", " ").casefold().replace("sop", "SOP"), condition
+        for status, conditions in STATUSES.items():
+            said = {service: text for service, text in conditions.items() if service in services}
+            if said and (may_refuse or status is not Status.DUPLICATE_SOP_INSTANCE):
+                meanings = dict.fromkeys(describe(status, _SERVICES.get(each)).partition(": ")[2] for each in said)
+                when = "; ".join(dict.fromkeys(said.values()))
+                yield f"{status:04X}H", status_class(status).value.capitalize(), " or ".join(meanings), f"{when}."
 
     return Section("DIMSE statuses", (
-        "These statuses are answered (PS3.7 Annex C, PS3.4 Table B.2-1), and no other; there are no warnings.",
+        "These statuses are answered (PS3.7 Annex C, PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3), and no other.",
         table("Status | Class | Meaning | When", rows()),
         Bullets((
             "A failure carries Error Comment (0000,0902) where there is more to say: never a path, patient data or a "
