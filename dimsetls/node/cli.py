@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import ConfigurationError
+from .client import COMMANDS, add_client, run_client
 from .explain import add_explain, run_explain
 from .identity.command import add_identity, run_identity
+from .index import add_index, run_index
 from .pki import add_pki, run_pki
 from .probe import add_probe, run_probe
 from .users import add_user, run_user
@@ -32,8 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _init(parsed.directory, parsed.port, parsed.interface)
         elif parsed.command == "probe":
             return run_probe(parsed)
+        elif parsed.command in COMMANDS:
+            status = run_client(parsed)
+            sys.stdout.flush()
+            return status
         elif parsed.command == "identity":
             return run_identity(parsed)
+        elif parsed.command == "index":
+            return run_index(parsed)
         elif parsed.command == "pki":
             for line in run_pki(parsed):
                 print(line)
@@ -85,10 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", metavar="FILE", help="the INI file")
 
     add_probe(commands)
+    add_client(commands)
     add_explain(commands)
     add_pki(commands)
     add_user(commands)
     add_identity(commands)
+    add_index(commands)
 
     conformance = commands.add_parser(
         "conformance", help="print the DICOM conformance statement of a configuration",

@@ -93,17 +93,32 @@ class Storage:
     layout: Layout
     duplicates: Duplicates
     fsync: Durability
+    index: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """[peer NAME]: a remote application entity. `addresses` is None where it may call from anywhere."""
+    """[peer NAME]: a remote application entity. `addresses` is None where it may call from anywhere.
+
+    It can be reached if it has a `host`, and then has `tls` too.
+    """
 
     name: str
     ae_title: str
+    host: str | None
+    port: int
+    tls: TLS | None
     bearer_identity_type: int | None
     addresses: tuple[IPv4Network | IPv6Network, ...] | None
     certificates: tuple[CertificateRule, ...] | None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached on this machine."""
+        try:
+            return self.host is None or self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def may_call_from(self, address: str) -> bool:
         """Whether the peer may have this address; one that is none, as for a UNIX socket, is in no network."""
@@ -129,7 +144,7 @@ class AE:
     """[ae TITLE]: an application entity of ours. `peers` is None where anyone may call."""
 
     title: str
-    services: tuple[Literal["verification", "storage"], ...]
+    services: tuple[Literal["verification", "storage", "query", "retrieve"], ...]
     storage: Storage | None
     peers: tuple[Peer, ...] | None
     identity: Identity | None

@@ -8,7 +8,7 @@ from typing import Any
 from ..identity.credentials import Method
 from ..identity.gate import Requirement
 from ..tls.policy import ClientCertificate
-from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Listener
+from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Listener, Peer
 from .identity.sections import Identity, Rule
 from .ini import Section
 
@@ -41,8 +41,28 @@ def contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
             for option in ("users", "groups", "roles", "scopes", "realms"):
                 if option in given:
                     yield option, "found besides unidentified = yes, expected one or the other: a user has these"
-        case AE(storage=None, services=services) if "storage" in services and "storage" not in given:
-            yield "storage", "found nothing, expected the name of a [storage] section, as the services include storage"
+        case AE():
+            yield from _missing_in_storage(made, section)
+        case Peer():
+            if made.host is not None and made.tls is None and "tls" not in given:
+                yield "tls", "found nothing, expected the name of a [tls] section, as there is a host to be reached"
+            for option in ("port", "tls") if made.host is None and "host" not in given else ():
+                if option in given:
+                    yield option, "found without host, expected both: it says how the peer is reached"
+            if made.tls is not None and made.tls.client_certificate is ClientCertificate.NONE:
+                yield "tls", (f"found {made.tls.name}, whose client-certificate is none, expected a section that says "
+                              "how peers' certificates are verified")
+
+
+def _missing_in_storage(made: AE, section: Section) -> Iterator[tuple[str, str]]:
+    needing = [service for service in made.services if service != "verification"]
+    if needing and made.storage is None and "storage" not in section.entries:
+        yield "storage", (f"found nothing, expected the name of a [storage] section, as the services include "
+                          f"{needing[0]}")
+    searching = [service for service in needing if service != "storage"]
+    if searching and made.storage is not None and not made.storage.index:
+        yield "storage", (f"found {made.storage.name}, which has no index, expected index = yes in "
+                          f"[storage {made.storage.name}], as the services include {searching[0]}")
 
 
 def _missing_in_identity(made: Identity, section: Section) -> Iterator[tuple[str, str]]:

@@ -115,11 +115,15 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
 CERTIFICATE = SectionKind("certificate", values.NAME,
                           "One more certificate, for the option named-certificates of a [tls].", _KEYS)
 
+SERVICES = ("verification", "storage", "query", "retrieve")
+
 AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is its AE title, letter by letter.", (
-    Option("services", values.list_of(values.choice(["verification", "storage"]), "verification, storage"),
-           "verification, storage",
-           "What it does for peers: answer C-ECHO (verification), keep what C-STORE sends (storage)."),
-    Option("storage", Reference("storage"), "", "Where instances go. Needed for the service storage.", "archive"),
+    Option("services", values.list_of(values.choice(SERVICES), ", ".join(SERVICES)), "verification, storage",
+           "What it does for peers: answer C-ECHO (verification), keep what C-STORE sends (storage), answer C-FIND "
+           "(query), send what is stored by C-MOVE and C-GET (retrieve)."),
+    Option("storage", Reference("storage"), "",
+           "Where instances go and are found. Needed for all services but verification; for query and retrieve it "
+           "must have an index.", "archive"),
     Option("peers", Reference("peer", many=True, any_word="any"), "any",
            "Who may call. Anyone else is rejected (calling AE title not recognized)."),
     Option("identity", Reference("identity"), "",
@@ -139,8 +143,17 @@ AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is
            "operations window)."),
 ))
 
-PEER = SectionKind("peer", values.NAME, "A remote application entity, for the option peers of an [ae].", (
+PEER = SectionKind("peer", values.NAME,
+                   "A remote application entity, for the option peers of an [ae]; with host also a destination of "
+                   "C-MOVE.", (
     Option("ae-title", values.AE_TITLE, None, "Its AE title.", "CT1"),
+    Option("host", values.HOST, "",
+           "Where it is reached when a C-MOVE names its AE title as the destination; its certificate has to be for "
+           "this name or address. Without it nothing is sent there.", "ct1.hospital.example"),
+    Option("port", values.integer(1, 65535), "2762", "The TCP port at host."),
+    Option("tls", Reference("tls"), "",
+           "How connections to host are secured, with the certificate of the section as ours. Needed with host.",
+           "secure"),
     Option("addresses", values.list_of(values.NETWORK, "addresses or networks"), "",
            "Where it calls from. Without this option the address is not looked at.", "10.1.2.3, fd00:1::/64"),
     Option("bearer-identity-type", values.integer(6, 255), "",
@@ -162,6 +175,9 @@ STORAGE = SectionKind("storage", values.NAME, "A directory where instances are k
     Option("fsync", values.FSYNC, "full",
            "full answers Success when the file has reached the disk and survives a loss of power; none leaves that to "
            "the operating system."),
+    Option("index", values.YES_OR_NO, "no",
+           "Whether instances are indexed as they are stored, in the file .index.db of the directory, so that query "
+           "and retrieve find them. What was stored before is found after `dimsetls index rebuild`."),
 ))
 
 LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and how long it waits. "
@@ -185,7 +201,7 @@ LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and
     Option("write-timeout", values.duration("100ms", "1h"), "60s", "How long a peer may take nothing of what we send."),
 ))
 
-_KINDS = (NODE, LISTENER, TLS, CERTIFICATE, AE, IDENTITY, RULE, *BACK_ENDS, PEER, STORAGE, LIMITS)
+_KINDS = (NODE, LISTENER, AE, IDENTITY, RULE, *BACK_ENDS, PEER, TLS, CERTIFICATE, STORAGE, LIMITS)
 SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in _KINDS}
 """Every kind of section by name, in the order of the file. A section refers only to kinds that come after its own."""
 

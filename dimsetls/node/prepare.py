@@ -13,14 +13,14 @@ from twisted.internet.endpoints import serverFromString
 
 from ..errors import ConfigurationError
 from ..tls.authority import is_development_certificate
-from ..tls.contexts import ServerConnectionCreator
+from ..tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from ..tls.material import KeyMaterial, TrustRoots
 from ..tls.passphrase import Passphrase
 from ..tls.policy import ClientCertificate
 from ..tls.revocation import UNCHECKED, Revocation
 from ..tls.selfcheck import verify
 from ..tls.stapling import Stapling
-from .config import TLS, Certificate, Config, Listener, Storage
+from .config import TLS, Certificate, Config, Listener, Peer, Storage
 from .identity import build
 from .identity.build import IdentityParts
 from .identity.sections import BackEnd
@@ -31,12 +31,14 @@ from .reading import Reading
 class Prepared:
     """A configuration that can be served, with what its [tls] sections became, by name.
 
-    `staplings` keep OCSP responses fresh once they are started. `warnings` are about what works now and soon will not.
+    `peers` make the connections to those that can be reached, by their names. `staplings` keep OCSP responses fresh
+    once they are started. `warnings` are about what works now and soon will not.
     """
 
     config: Config
     key_material: Mapping[str, KeyMaterial]
     connections: Mapping[str, ServerConnectionCreator]
+    peers: Mapping[str, ClientConnectionCreator]
     staplings: tuple[Stapling, ...]
     identity: IdentityParts
     warnings: tuple[str, ...]
@@ -50,6 +52,7 @@ def prepare(path: str | Path) -> Prepared:
     reading = Reading(Path(path))
     config = reading.config()
     parts = {tls.name: part for tls in config.tls if (part := _prepare_tls(reading, config, tls))}
+    peers = {peer.name: made for peer in config.peers if (made := _prepare_peer(reading, config, peer, parts))}
     for storage in config.storages:
         _judge_directory(reading, storage)
     for listener in config.listeners:
@@ -60,6 +63,7 @@ def prepare(path: str | Path) -> Prepared:
         config,
         {name: part.material for name, part in parts.items()},
         {name: part.connections for name, part in parts.items()},
+        peers,
         tuple(stapling for part in parts.values() for stapling in part.staplings),
         identity,
         (*(warning for part in parts.values() for warning in part.warnings),
@@ -69,6 +73,8 @@ def prepare(path: str | Path) -> Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _PreparedTLS:
+    roots: TrustRoots
+    revocation: Revocation
     material: KeyMaterial
     connections: ServerConnectionCreator
     staplings: tuple[Stapling, ...]
@@ -106,7 +112,28 @@ def _prepare_tls(reading: Reading, config: Config, tls: TLS) -> _PreparedTLS | N
     now = datetime.now(UTC)
     warnings = [warning for material in loaded for warning in material.warnings(now)]
     warnings += [*roots.warnings(now), *revocation.warnings(now, roots.certificates)]
-    return _PreparedTLS(loaded[0], connections, tuple(staplings.values()), tuple(warnings))
+    return _PreparedTLS(roots, revocation, loaded[0], connections, tuple(staplings.values()), tuple(warnings))
+
+
+def _prepare_peer(
+    reading: Reading, config: Config, peer: Peer, parts: Mapping[str, _PreparedTLS]
+) -> ClientConnectionCreator | None:
+    if peer.host is None or peer.tls is None or peer.tls.name not in parts:
+        return None
+    for other in config.peers[:config.peers.index(peer)]:
+        if other.host is not None and other.ae_title == peer.ae_title:
+            reading.problem("peer", peer.name, "host", f"found a second place where {peer.ae_title} is reached, "
+                            f"expected one: [peer {other.name}] has a host too")
+    part = parts[peer.tls.name]
+    try:
+        made = ClientConnectionCreator(
+            peer.tls.policy, part.roots, part.material, server_name=peer.host, revocation=part.revocation
+        )
+        verify(made)
+    except ConfigurationError as error:
+        _report(reading, "peer", peer.name, "tls", error)
+        return None
+    return made
 
 
 def _prepare_identity(reading: Reading, config: Config) -> IdentityParts:
@@ -195,15 +222,17 @@ def _judge_development_certificates(
     # A development authority among the roots is as bad as our own certificate: it lets anyone be any peer.
     suspects = [("certificate", tls.certificate, material.chain) for material in materials]
     suspects += [("trust-roots", tls.trust_roots or tls.certificate, roots.certificates)]
-    for listener in config.listeners:
-        if listener.tls is not tls or listener.is_loopback:
-            continue
+    outside = [f"{listener} ([listener {listener.name}])" for listener in config.listeners
+               if listener.tls is tls and not listener.is_loopback]
+    outside += [f"{peer.host} ([peer {peer.name}])" for peer in config.peers
+                if peer.tls is tls and not peer.is_loopback]
+    for place in outside:
         for option, path, certificates in suspects:
             if any(map(is_development_certificate, certificates)):
                 reading.problem(
-                    "tls", tls.name, option, f"found a development certificate in {path} for {listener} "
-                    f"([listener {listener.name}]), expected one of your own authority, a loopback interface, "
-                    "or development-certificates-outside-loopback = i understand the risk",
+                    "tls", tls.name, option, f"found a development certificate in {path} for {place}, expected one of "
+                    "your own authority, a loopback interface, or development-certificates-outside-loopback = "
+                    "i understand the risk",
                 )
 
 
@@ -261,7 +290,11 @@ def summary(prepared: Prepared) -> Iterator[str]:
         )
         yield f"identity {identity.name}: {identity.policy.value}{', ' if checks else ''}{checks}"
     for storage in config.storages:
-        yield f"storage {storage.name}: {storage.directory / storage.layout.template}"
+        yield (f"storage {storage.name}: {storage.directory / storage.layout.template}"
+               f"{', indexed' if storage.index else ''}")
+    for peer in config.peers:
+        if peer.host is not None and peer.tls is not None:
+            yield f"peer {peer.name}: {peer.ae_title} is reached at {peer.host}:{peer.port}, TLS {peer.tls.name}"
     if unused := list(_unused(config)):
         yield f"not used by any listener: {', '.join(unused)}"
     yield from (f"warning: {warning}" for warning in prepared.warnings)
@@ -269,10 +302,11 @@ def summary(prepared: Prepared) -> Iterator[str]:
 
 def _unused(config: Config) -> Iterator[str]:
     listeners, aes = config.listeners, [ae for listener in config.listeners for ae in listener.aes]
-    yield from (f"[tls {tls.name}]" for tls in config.tls if all(tls != listener.tls for listener in listeners))
+    yield from (f"[tls {tls.name}]" for tls in config.tls
+                if tls not in [*(each.tls for each in listeners), *(each.tls for each in config.peers)])
     yield from (f"[ae {ae.title}]" for ae in config.aes if ae not in aes)
     yield from (f"[peer {peer.name}]" for peer in config.peers
-                if peer.certificates is None and all(peer not in (ae.peers or ()) for ae in aes))
+                if peer.certificates is None and peer.host is None and all(peer not in (ae.peers or ()) for ae in aes))
     chosen = [*(listener.identity for listener in listeners), *(ae.identity for ae in aes)]
     used = {identity.name for identity in chosen if identity is not None}
     yield from (f"[identity {each.name}]" for each in config.identities if each.name not in used)

@@ -24,17 +24,20 @@ from ..identity.cache import Successes
 from ..identity.credentials import Method
 from ..identity.gate import Gate
 from ..identity.lockout import Lockout
-from ..services.filesystem import FileStore
+from ..services.archive import Archive
 from ..services.provider import Services
+from ..services.query_retrieve import QueryRetrieve
 from ..services.storage import Storage
 from ..services.verification import Verification
 from .config import AE, Listener, collide
 from .config import Storage as StorageSection
+from .destinations import destinations
 from .identity.build import authorization
 from .identity.sections import Identity
 from .listener import ListenerService, StartFailed, place_of
 from .logs import log_observer
 from .prepare import Prepared, prepare, summary
+from .stores import store_of
 
 log = Logger(namespace="dimsetls.node")
 
@@ -84,7 +87,8 @@ class NodeService(MultiService):
         self._twistd = twistd or {}
         self._lockout = Lockout(IReactorTime(reactor).seconds)
         self._successes = Successes(time.time)
-        self._stores = {section: _store(section) for section in self._sections_in_use(prepared)}
+        self._archives: dict[tuple[StorageSection, str], Archive] = {}
+        self._stores = {section: store_of(section) for section in self._sections_in_use(prepared)}
         for listener in prepared.config.listeners:
             ListenerService(listener, self._entities(listener, prepared), prepared).setServiceParent(self)
 
@@ -105,6 +109,8 @@ class NodeService(MultiService):
             providers.append(
                 Storage(store, transfer_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes)
             )
+        if ae.storage is not None and ae.storage.index and {"query", "retrieve"} & set(ae.services):
+            providers.append(self._query_retrieve(ae, ae.storage, prepared))
         return ApplicationEntity(
             ae.title,
             Services(*providers),
@@ -113,6 +119,23 @@ class NodeService(MultiService):
             ae.maximum_operations_invoked,
             gate=self._gate(ae, identity, prepared) if identity is not None else None,
             authorization=authorization(ae.rules) if ae.rules is not None else None,
+        )
+
+    def _query_retrieve(self, ae: AE, section: StorageSection, prepared: Prepared) -> QueryRetrieve:
+        store = self._stores[section]
+        assert store.index is not None  # as the section has one
+        archive = self._archives.get((section, ae.title))
+        if archive is None:  # after a reload the one of before goes on, with its threads
+            archive = Archive(store.index, ae.title, IReactorFromThreads(reactor))
+            self._archives[section, ae.title] = archive
+        return QueryRetrieve(
+            archive,
+            store.root,
+            query="query" in ae.services,
+            retrieve="retrieve" in ae.services,
+            destinations=destinations(ae.title, prepared.config.peers, prepared.peers, IReactorTime(reactor)),
+            storage_syntaxes=ae.transfer_syntaxes,
+            accept_unknown=ae.unknown_sop_classes,
         )
 
     def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:
@@ -149,7 +172,7 @@ class NodeService(MultiService):
         try:
             prepared = prepare(self._prepared.config.path)
             for section in self._sections_in_use(prepared) - self._stores.keys():
-                store = _store(section)
+                store = store_of(section)
                 store.open()
                 self._stores[section] = store  # one that the configuration has no more stays for those who write to it
             self._take(prepared)
@@ -227,6 +250,8 @@ class NodeService(MultiService):
             stapling.stop()
         self._prepared.identity.close()
         await super().stopService()
+        for archive in self._archives.values():
+            archive.close()
         for store in self._stores.values():
             store.close()
         log.info("stopped")
@@ -240,10 +265,6 @@ def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
                 f"[listener {listener.name}] cannot take {listener} while [listener {former.name}] listens on "
                 f"{former}: restart the service to change interface, backlog or plain, or choose another port"
             )
-
-
-def _store(section: StorageSection) -> FileStore:
-    return FileStore(section.directory, layout=section.layout, duplicates=section.duplicates, fsync=section.fsync)
 
 
 def _raise_descriptor_limit() -> None:

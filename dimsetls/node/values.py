@@ -175,6 +175,16 @@ def _address(text: str) -> str:
         raise Misfit(text, ADDRESS.expected, {"localhost": "127.0.0.1", "*": "0.0.0.0"}.get(text)) from None  # noqa: S104 - named, not bound
 
 
+def _host(text: str) -> str:
+    label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    if len(text) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*", text):
+        try:
+            return str(ip_address(text))
+        except ValueError:
+            raise Misfit(text, HOST.expected) from None
+    return text
+
+
 def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
@@ -226,6 +236,7 @@ AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a 
 NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
 PORT = integer(0, 65535)
 ADDRESS = ValueType("an IPv4 or IPv6 address such as 127.0.0.1 or ::1", _address)
+HOST = ValueType("a DNS name such as pacs.hospital.example, or an IPv4 or IPv6 address", _host)
 NETWORK = ValueType("an address or network such as 10.1.2.3, 10.1.0.0/16 or fd00::/8", _network)
 PATH = ValueType("a path, absolute or relative to the directory of this file", Path)
 LAYOUT = ValueType("a path with placeholders in braces, among them {SOPInstanceUID}", Layout)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..association.instances import Instance
-from ..association.outcomes import OpenDestination
 from ..association.requests import FindRequest, GetRequest, MoveRequest, RequestingAssociation
 from ..association.retrieving import MOST
 from ..dimse.status import Status
@@ -21,7 +20,7 @@ from .provider import ServiceProvider
 from .storage import all_transfer_syntaxes
 
 if TYPE_CHECKING:
-    from ..association.outcomes import Match
+    from ..association.outcomes import Match, OpenDestination
 
 
 class QueryRetrieve(ServiceProvider):
@@ -44,9 +43,8 @@ class QueryRetrieve(ServiceProvider):
         storage_syntaxes: Sequence[str] | None = None,
         accept_unknown: bool = False,
     ) -> None:
-        found = {uid for model in MODELS.values() for uid in ((model.find,) if query else ())}
-        sent = {uid for model in MODELS.values() for uid in ((model.move, model.get) if retrieve else ())}
-        self.abstract_syntaxes = frozenset(found | sent)
+        finds = {model.find for model in MODELS.values()}
+        self.abstract_syntaxes = frozenset(uid for uid in MODELS if (query if uid in finds else retrieve))
         self._archive = archive
         self._root = root
         self._retrieve = retrieve

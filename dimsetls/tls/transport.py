@@ -2,11 +2,13 @@
 
 OpenSSL stays in memory, so what is true of one transport is true of all: TCP, UNIX sockets, a PROXY header, a test's.
 """
+# ruff: noqa: N802 - most names here are Twisted's
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -20,7 +22,7 @@ from twisted.internet.interfaces import (
     ISystemHandle,
     ITransport,
 )
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -62,7 +64,7 @@ class _Output:
         self._is_streaming = True
         self._is_paused = False
         self.is_prompt = True
-        """Whether nothing was written since something came."""
+        """Whether nothing was written since something came, or ever."""
         self.is_held = False
         """Whether what the producer writes has to wait for the handshake."""
 
@@ -143,7 +145,8 @@ class TLSTransport(ProtocolWrapper):
     """TLS for one protocol.
 
     Reasons for connectionLost are those of Twisted's TLS: OpenSSL's error where there is one; ConnectionLost where the
-    peer, or the network, ended the connection without a close_notify; ConnectionDone where there was one.
+    peer, or the network, ended the connection without a close_notify; ConnectionDone where there was one. Besides, it
+    is ConnectionAborted after abortConnection.
     """
 
     transport: Any  # whatever carries bytes, and can be asked to stop
@@ -202,15 +205,18 @@ class TLSTransport(ProtocolWrapper):
             return
         try:
             self._connection.do_handshake()
-        except SSL.WantReadError:
-            self._flush()
         except SSL.Error as error:
-            self._fail(error)
+            if isinstance(error, SSL.WantReadError):
+                self._flush()
+            elif not self._is_over:
+                self._fail(error)
         else:
             self._is_up = True
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             self._write_pending()
+            if self._output.is_prompt and not self._is_over:  # our last words of it went not with others
+                self._flush()
 
     def _receive(self) -> None:
         """Hand on what came, all of it in one piece as far as there is room; then see how it ends."""
@@ -230,6 +236,7 @@ class TLSTransport(ProtocolWrapper):
             if not octets:  # it was something else that came, and OpenSSL may have answered
                 self._flush()
         elif isinstance(end, SSL.ZeroReturnError):
+            self._reason = Failure(CONNECTION_DONE)  # whatever TCP is about to say
             self._shut_down()
             self._end()
         elif end is not None:
@@ -252,7 +259,7 @@ class TLSTransport(ProtocolWrapper):
                 step = min(sent + _STEP, size)
                 while sent < step:
                     sent += send(view[sent : sent + RECORD])
-                self._flush(step + RECORD)
+                self._flush(min(size, _STEP) + RECORD)  # in one piece, with what each record has besides its data
         except SSL.WantReadError:  # the peer wants other keys first
             self._pending.append(data[sent:])
             self._output.hold()
@@ -271,7 +278,8 @@ class TLSTransport(ProtocolWrapper):
             """There is nothing."""
 
     def _fail(self, error: SSL.Error) -> None:
-        self._reason = self._reason or Failure(CONNECTION_LOST if _is_end_of_file(error) else error.with_traceback(None))
+        told = CONNECTION_LOST if _is_end_of_file(error) else error.with_traceback(None)
+        self._reason = self._reason or Failure(told)
         self._end()
 
     def _end(self) -> None:
@@ -281,14 +289,11 @@ class TLSTransport(ProtocolWrapper):
         self.transport.loseConnection()
 
     def _shut_down(self) -> None:
-        """Say close_notify; if the peer has said it, that was all."""
-        try:
-            is_done = self._connection.shutdown()
-        except SSL.Error:  # in the middle of a handshake
-            is_done = False
-        self._flush()
-        if is_done:
-            self.transport.loseConnection()
+        """Say close_notify, once; the connection is closed when the peer has said it."""
+        if not self._connection.get_shutdown() & SSL.SENT_SHUTDOWN:
+            with suppress(SSL.Error):  # in the middle of a renegotiation
+                self._connection.shutdown()
+            self._flush()
 
     # The protocol above -------------------------------------------------------------------------------------------
 

@@ -183,9 +183,9 @@ def test_any_peer_is_recognized_where_none_is_named(read):
 
 @pytest.mark.parametrize(("text", "problem"), [
     (MINIMAL + "[listner second]",
-     "15: [listner]: found 'listner', expected a kind of section: node, listener, tls, certificate, ae, identity, "
-     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, storage, limits; did you mean "
-     "listener?"),
+     "15: [listner]: found 'listner', expected a kind of section: node, listener, ae, identity, "
+     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, tls, certificate, storage, "
+     "limits; did you mean listener?"),
     (MINIMAL + "[node one]", "15: [node]: found 'one', expected [node] without a name"),
     (MINIMAL + "[limits]", "15: [limits NAME]: found nothing, expected a name of letters, digits, dots, hyphens and "
                            "underscores that is not any, all or none"),
@@ -244,8 +244,24 @@ def test_any_peer_is_recognized_where_none_is_named(read):
      "11: [ae DIMSETLS] storage: found 'archiv', expected the name of a [storage] section; did you mean archive?"),
     (changed("storage = archive", "storage = archive\npeers = ct1"),
      "12: [ae DIMSETLS] peers: found 'ct1', expected any, or names of [peer] sections, separated by commas"),
+    (changed("storage = archive", "storage = archive\nservices = verification, worklist"),
+     "12: [ae DIMSETLS] services: found 'worklist', expected one of verification, storage, query, retrieve"),
     (changed("storage = archive", "storage = archive\nservices = verification, query"),
-     "12: [ae DIMSETLS] services: found 'query', expected verification or storage"),
+     "11: [ae DIMSETLS] storage: found archive, which has no index, expected index = yes in [storage archive], as the "
+     "services include query"),
+    (changed("storage = archive", "services = retrieve"),
+     "10: [ae DIMSETLS] storage: found nothing, expected the name of a [storage] section, as the services include "
+     "retrieve"),
+    (MINIMAL + "[peer ct1]\nae-title = CT1\nhost = ct1",
+     "15: [peer ct1] tls: found nothing, expected the name of a [tls] section, as there is a host to be reached"),
+    (MINIMAL + "[peer ct1]\nae-title = CT1\ntls = secure",
+     "17: [peer ct1] tls: found without host, expected both: it says how the peer is reached"),
+    (MINIMAL + "[peer ct1]\nae-title = CT1\nhost = a b\ntls = secure",
+     "17: [peer ct1] host: found 'a b', expected a DNS name such as pacs.hospital.example, or an IPv4 or IPv6 address"),
+    (MINIMAL + "[tls open]\ncertificate = a\nprivate-key = b\nclient-certificate = none\n"
+     "[peer ct1]\nae-title = CT1\nhost = ct1\ntls = open",
+     "22: [peer ct1] tls: found open, whose client-certificate is none, expected a section that says how peers' "
+     "certificates are verified"),
     (changed("directory = store", "directory = store\nfsync = yes"),
      "15: [storage archive] fsync: found 'yes', expected full or none"),
 ])

@@ -108,7 +108,8 @@ def test_no_message_shows_a_key(node):
 @pytest.mark.parametrize("where", ["interface = 0.0.0.0", "interface = 192.0.2.1", "interface = ::",
                                    "endpoint = systemd:domain=INET:index=0"])
 def test_development_certificates_are_refused_outside_loopback(node, where):
-    edit(node, ("port = 2762\n", "" if "endpoint" in where else "port = 2762\n"), ("interface = 127.0.0.1", where))
+    edit(node, ("\nport = 2762\n", "\n" if "endpoint" in where else "\nport = 2762\n"),
+         ("interface = 127.0.0.1", where))
     found = problems(node)
     assert [problem.split(": found a development certificate in ")[0] for problem in found] == [
         f"{line(node, 'certificate')}: [tls secure] certificate",
@@ -146,7 +147,7 @@ def test_a_store_that_is_not_writable(node, monkeypatch):
 
 @pytest.mark.parametrize("endpoint", ["nonsense:1", "tcp:port=a:b", "unix", "haproxy:", "tcp:2762:colour=red"])
 def test_an_endpoint_that_twisted_does_not_understand(node, endpoint):
-    edit(node, ("port = 2762\n", ""), ("interface = 127.0.0.1", f"endpoint = {endpoint}"),
+    edit(node, ("\nport = 2762\n", "\n"), ("interface = 127.0.0.1", f"endpoint = {endpoint}"),
          ("#development-certificates-outside-loopback = refuse",
           "development-certificates-outside-loopback = i understand the risk"))
     (found,) = problems(node)
@@ -156,7 +157,7 @@ def test_an_endpoint_that_twisted_does_not_understand(node, endpoint):
 
 @pytest.mark.parametrize("endpoint", ["unix:{}/socket", "haproxy:unix:{}/socket", "tcp6:2762"])
 def test_an_endpoint_that_twisted_understands(node, endpoint):
-    edit(node, ("port = 2762\n", ""), ("interface = 127.0.0.1", f"endpoint = {endpoint.format(node)}"),
+    edit(node, ("\nport = 2762\n", "\n"), ("interface = 127.0.0.1", f"endpoint = {endpoint.format(node)}"),
          ("#development-certificates-outside-loopback = refuse",
           "development-certificates-outside-loopback = i understand the risk"))
     assert prepare(node / "dimsetls.ini").config.listeners[0].endpoint == endpoint.format(node)

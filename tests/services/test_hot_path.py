@@ -1,7 +1,7 @@
 """What a received byte costs, counted in lines of Python: a count that is the same on every machine.
 
 A line more for each TLS record, or for each PDU, is a decision; so these numbers are exact. (On a TCP socket it is one
-line more a record, for TCP_QUICKACK.)
+line more for each piece, for TCP_QUICKACK.)
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dimsetls.association.protocol import AssociationProtocol
 from dimsetls.services.filesystem import Durability, FileStore
 from dimsetls.services.layout import BY_SERIES, FLAT, Layout
 from dimsetls.services.storage import Storage
+from dimsetls.testing import DevelopmentAuthority, Peer
+from dimsetls.tls import endpoints
 from dimsetls.ul.writer import LARGEST_PDU_LENGTH
 
 from ..association.stage import Stage, open_fragment, store_command
@@ -29,8 +31,12 @@ RECORD = 16384
 PDU = LARGEST_PDU_LENGTH + 6
 """Bytes of a P-DATA-TF of the length that we announce: eight such records."""
 LINES_TO_THE_DISK = 11
-LINES_A_RECORD = 16
-LINES_A_PDU = 183
+LINES_A_RECORD = 17
+LINES_A_PDU = 191
+LINES_A_PDU_OVER_TLS = 108
+"""From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
+SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
+"""The start of a data set: all that any layout needs."""
 PACKAGE = str(Path(dimsetls.__file__).parent)
 
 pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="what is a line differs from Python to Python")
@@ -57,19 +63,30 @@ def lines_of(call: Callable[[], object]) -> list[str]:
 
 
 @pytest.fixture(params=[FLAT, BY_SERIES])
-def protocol(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AssociationProtocol]:
-    """The acceptor's protocol in the middle of a C-STORE to a file store, at the start of a PDU."""
+def storing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Any], Peer]]:
+    """Makes a peer that is in the middle of a C-STORE to a file store, at the start of a PDU; with or without TLS."""
     store = FileStore(tmp_path / "store", layout=Layout(request.param), fsync=Durability.NONE)
     store.open()
-    stage = Stage(Storage(store))
-    peer = stage.associated()
-    series = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
-    peer.send(store_command(), open_fragment(len(series)), series)  # all that any layout needs
-    protocol = peer.end.other._protocol
-    assert isinstance(protocol, AssociationProtocol)
-    yield protocol
-    peer.cut()
+    peers = []
+
+    def make(tls: DevelopmentAuthority | None) -> Peer:
+        peer = Stage(Storage(store), tls=tls).associated()
+        peers.append(peer)
+        peer.send(store_command(), open_fragment(len(SERIES)), SERIES)
+        return peer
+
+    yield make
+    for peer in peers:
+        peer.cut()
     store.close()
+
+
+@pytest.fixture
+def protocol(storing: Callable[[Any], Peer]) -> AssociationProtocol:
+    """The acceptor's, without TLS."""
+    protocol = storing(None).end.other._protocol
+    assert isinstance(protocol, AssociationProtocol)
+    return protocol
 
 
 def pdu() -> list[bytes]:
@@ -91,3 +108,19 @@ def test_a_pdu_of_eight_tls_records_costs_this_much(protocol):
     costs = [sum(len(lines_of(lambda record=record: protocol.dataReceived(record))) for record in pdu())
              for _ in range(4)]  # fmt: skip
     assert costs[1:] == [LINES_A_PDU] * 3  # the first also ends the fragment before it
+
+
+def test_a_pdu_over_tls_costs_this_much(storing, monkeypatch):
+    monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", endpoints.Transport.STREAM)
+    peer = storing(DevelopmentAuthority())
+    end, receiver = peer.end, peer.end.other._protocol
+    held: list[bytes] = []
+    end.on_the_way = lambda data: held.append(data) or b""  # the network holds it back until all is there
+    costs = []
+    for _ in range(4):
+        peer.transport.write(b"".join(pdu()))
+        while end.writable:
+            end.flush()
+        costs.append(len(lines_of(lambda: receiver.dataReceived(b"".join(held)))))
+        held.clear()
+    assert costs[1:] == [LINES_A_PDU_OVER_TLS] * 3

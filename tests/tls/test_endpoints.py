@@ -16,7 +16,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface.verify import verifyObject
 
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
-from dimsetls.tls.endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint
+from dimsetls.tls.endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint, Transport
 from dimsetls.tls.policy import BCP195_RFC9325
 
 V1_HEADER = b"PROXY TCP4 198.51.100.7 198.51.100.1 40000 2762\r\n"
@@ -128,12 +128,14 @@ from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString, ser
 from twisted.internet.protocol import Factory, Protocol
 from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.tls.contexts import ClientConnectionCreator
+from dimsetls.tls import endpoints
 from dimsetls.tls.endpoints import DicomTLSClientEndpoint
 from dimsetls.tls.material import KeyMaterial, TrustRoots
 from dimsetls.tls.policy import BCP195_RFC9325
 from dimsetls.tls.session import read_session
 
 folder = sys.argv[1]
+endpoints.DEFAULT_TRANSPORT = endpoints.Transport(sys.argv[2])
 files = f"certKey={folder}/node.pem:privateKey={folder}/node.key:trustRoots={folder}/ca.pem"
 SIZE = 1 << 20
 
@@ -192,13 +194,15 @@ task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
 """
 
 
-def test_on_the_real_reactor(tmp_path, authority):
+@pytest.mark.parametrize("transport", list(Transport))
+def test_on_the_real_reactor(tmp_path, authority, transport):
     """A MiB there and back over IPv4, IPv6 and a UNIX socket; the TCP socket can be tuned through TLS."""
     authority.own.write(tmp_path / "ca.pem", tmp_path / "ca.key")
     authority.issue_server().write(tmp_path / "node.pem", tmp_path / "node.key")
     run = subprocess.run(
-        [sys.executable, "-c", LOOPBACK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
-    )
+        [sys.executable, "-c", LOOPBACK, str(tmp_path), transport],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     over_tcp = [1 << 20, "TLSv1.3", True]
     assert json.loads(run.stdout) == {

@@ -11,16 +11,14 @@ from collections.abc import Iterator
 from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
+from ipaddress import ip_address
 
 from OpenSSL import SSL
 
 from ... import __version__
-from ...association.interfaces import IServiceProvider
-from ...services.filesystem import Duplicates, Durability, FileStore
+from ...services.filesystem import Duplicates, Durability
 from ...services.known import UIDS, storage_sop_classes
-from ...services.provider import Services
-from ...services.storage import Storage as StorageService
-from ...services.verification import Verification
+from ...services.models import MODELS
 from ...uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from ...ul.writer import LARGEST_PDU_LENGTH
 from ..config import AE, Config, Listener, Storage
@@ -38,6 +36,8 @@ from .answers import (
     statuses,
     timers,
 )
+from .offered import contexts, reached, searches
+from .query_retrieve import moves_to, query_retrieve
 from .requirements import requirements, tls_sections, versions
 from .security import callers, plain_listeners, responders, security
 from .text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
@@ -47,6 +47,10 @@ _DUPLICATES = {
     Duplicates.REPLACE: "the second replaces the first; Success",
     Duplicates.KEEP: "the first is kept; Success, whatever the second holds",
     Duplicates.REFUSE: "the first is kept; 0111H",
+}
+_EXTENDED = {
+    True: "relational queries, combined date and time, time zone adjustment; fuzzy matching is never agreed to",
+    False: "relational retrieval",
 }
 _DURABILITY = {
     Durability.FULL: "Success is answered when the instance has reached the disk and survives a loss of power",
@@ -75,9 +79,9 @@ def statement(config: Config, prepared: Prepared | None = None, printed: date | 
     return Document("DICOM conformance statement", tuple(cover), (
         _overview(config, aes),
         Section("Table of contents", (Contents(),)),
-        _introduction(),
+        _introduction(config, aes),
         _implementation_model(config, aes),
-        _services(aes),
+        _services(config, aes),
         _configuration(config, content.decode("utf-8-sig")),
         _network(config, aes),
         security(config, material, connections),
@@ -85,32 +89,6 @@ def statement(config: Config, prepared: Prepared | None = None, printed: date | 
         Section("Structured report content encoding", ("No structured report is made or read.",), is_annex=True),
         Section("Security details", (*requirements(config), provider_reasons()), is_annex=True),
     ))
-
-
-def reached(config: Config) -> tuple[AE, ...]:
-    """The AEs that peers can call."""
-    return tuple(dict.fromkeys(ae for listener in config.listeners for ae in listener.aes))
-
-
-def services_of(ae: AE) -> Services:
-    """The services of an AE as the node offers them, on a store that is never opened."""
-    providers: list[IServiceProvider] = []
-    if "verification" in ae.services:
-        providers.append(Verification())
-    if "storage" in ae.services and ae.storage is not None:
-        store = FileStore(ae.storage.directory, layout=ae.storage.layout)
-        providers.append(
-            StorageService(store, transfer_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes)
-        )
-    return Services(*providers)
-
-
-def contexts(ae: AE) -> dict[str, tuple[str, ...]]:
-    """Abstract syntax to transfer syntaxes, of everything in the dictionary that the AE takes."""
-    offered = services_of(ae)
-    classes = (uid for uid, (_, kind, *_) in UIDS.items() if kind in ("SOP Class", "Meta SOP Class"))
-    supports = ((uid, offered.support(uid, None)) for uid in classes)
-    return {uid: support.transfer_syntaxes for uid, support in supports if support is not None}
 
 
 def _stores(aes: tuple[AE, ...]) -> tuple[Storage, ...]:
@@ -124,24 +102,33 @@ def _listeners_of(config: Config, ae: AE) -> list[Listener]:
 def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
     verifying = [ae.title for ae in aes if VERIFICATION in contexts(ae)]
     storing = [ae.title for ae in aes if contexts(ae).keys() & storage_sop_classes()]
+    finding = [ae.title for ae in aes if "query" in ae.services]
+    sending = [ae.title for ae in aes if "retrieve" in ae.services]
     number = len({uid for ae in aes for uid in contexts(ae)} & storage_sop_classes())
     profiles = [f"{code(tls.policy.name)}: {tls.policy.title}; {versions(tls.policy)}; client certificate "
                 f"{tls.client_certificate.value}" for tls in tls_sections(config)]
     if plain := plain_listeners(config):
         profiles.append(f"{poor('none')} on {codes(listener.name for listener in plain)}")
     return Section("Overview", (
-        "dimsetls accepts DICOM associations over TLS, answers C-ECHO, and keeps instances that peers send, bit for "
-        "bit, as DICOM files. This statement was printed from one configuration and holds for it alone.",
+        "dimsetls accepts DICOM associations over TLS, answers C-ECHO, keeps instances that peers send, bit for bit, "
+        "as DICOM files, and can find and send them. This statement was printed from one configuration and holds for "
+        "it alone.",
         table("Service | SOP classes | User (SCU) | Provider (SCP) | Application entities", (
             ("Verification", "1", "no", "yes" if verifying else "no", codes(verifying) or "none"),
-            ("Storage", str(number), "no", "yes" if storing else "no", codes(storing) or "none"),
+            ("Storage", str(number), f"for {codes(sending)}, in sub-operations" if sending else "no",
+             "yes" if storing else "no", codes(storing) or "none"),
+            *((f"Query/Retrieve, {what}", str(number), "no", "yes" if titles else "no", codes(titles) or "none")
+              for what, number, titles in (("FIND", 3, finding), ("MOVE and GET", 6, sending))),
         )),
         "No other network service, no media storage service and no web service is offered.",
         Section("Secure transport", (Bullets(tuple(profiles)),)),
     ))
 
 
-def _introduction() -> Section:
+def _introduction(config: Config, aes: tuple[AE, ...]) -> Section:
+    reached_by_us = moves_to(config, aes)
+    as_requestor = "this node only accepts" if not reached_by_us else "this node asks the destinations of C-MOVE alone"
+    as_client = "this node is the server" if not reached_by_us else "this node is the client towards those"
     return Section("Introduction", (
         Section("Audience and remarks", (
             "For those who buy, connect and secure systems that speak DICOM. The chapters follow the order of the "
@@ -149,8 +136,8 @@ def _introduction() -> Section:
             "prove that two products interoperate: test the connection, and compare the security chapters first.",
         )),
         Section("Terms", (facts((
-            ("Requestor, acceptor", "who asks for an association, and who is asked; this node only accepts"),
-            ("Client, server", "who opens the TLS connection, and who answers; this node is the server"),
+            ("Requestor, acceptor", "who asks for an association, and who is asked; " + as_requestor),
+            ("Client, server", "who opens the TLS connection, and who answers; " + as_client),
             ("(1,1,3)", "result, source and reason of an A-ASSOCIATE-RJ"),
             ("(2,6)", "source and reason of an A-ABORT"),
             ("20AH", "a hexadecimal number"),
@@ -171,6 +158,11 @@ def _implementation_model(config: Config, aes: tuple[AE, ...]) -> Section:
                 yield code(ae.title), "A peer verifies the connection", "C-ECHO is answered"
             if ae.storage is not None and "storage" in ae.services:
                 yield code(ae.title), "A peer sends instances", f"C-STORE writes them to store {code(ae.storage.name)}"
+            if ae.storage is not None and "query" in ae.services:
+                yield code(ae.title), "A peer queries", f"C-FIND searches the index of store {code(ae.storage.name)}"
+            if ae.storage is not None and "retrieve" in ae.services:
+                yield (code(ae.title), "A peer retrieves", f"C-GET sends from store {code(ae.storage.name)}, on the "
+                       "same association; C-MOVE to its destination, on one of its own")
 
     return Section("Implementation model", (
         Section("Application data flow", (
@@ -187,7 +179,7 @@ def _implementation_model(config: Config, aes: tuple[AE, ...]) -> Section:
     ))
 
 
-def _services(aes: tuple[AE, ...]) -> Section:
+def _services(config: Config, aes: tuple[AE, ...]) -> Section:
     stores = _stores(aes)
     parts = [Section("Verification service as SCP", (
         "C-ECHO is answered with Success (PS3.4 Annex A)."
@@ -205,8 +197,8 @@ def _services(aes: tuple[AE, ...]) -> Section:
                  f"Class UID {code(IMPLEMENTATION_CLASS_UID)}, Sending and Receiving Application Entity Title"),
                 ("Atomicity", "an instance appears under its name whole or not at all; an instance that fails leaves "
                  "nothing behind"),
-                ("Access afterwards", "by file; there is no query, retrieve, commitment or deletion. How long files "
-                 "are kept is the site's affair"),
+                ("Access afterwards", "by file, and where an AE has these services by query and retrieve; there is no "
+                 "commitment or deletion. How long files are kept is the site's affair"),
             )),
             *(Section(f"Store {store.name}", (facts((
                 ("Directory", code(store.directory)),
@@ -216,21 +208,24 @@ def _services(aes: tuple[AE, ...]) -> Section:
                 ("Used by", codes(ae.title for ae in aes if ae.storage == store)),
             )),)) for store in stores),
         )))
+    if any(searches(ae) for ae in aes):
+        parts.append(query_retrieve(moves_to(config, aes)))
     return Section("Services", (
         *parts,
         Section("Character sets", (
-            "Data sets are not interpreted, so every specific character set is kept as it comes. AE titles are of the "
-            "default repertoire (ISO 646); Error Comment is ASCII.",
+            "Data sets are kept as they come, in whatever specific character set. AE titles are of the default "
+            "repertoire (ISO 646); Error Comment is ASCII. Queries are compared as Unicode, and answered in the "
+            "character set of the query if it has all that is to be said, otherwise in UTF-8 (ISO_IR 192).",
         )),
         Section("Not supported", (Bullets((
-            "Association requests: no AE is SCU of any service. The command line examines peers, with associations "
+            "Association requests but for the sub-operations of C-MOVE. The command line has more, with associations "
             "that an operator starts.",
-            "Query/Retrieve, Modality Worklist, MPPS, Storage Commitment, Print and every DIMSE-N service.",
-            "SOP Class Extended Negotiation and Common Extended Negotiation: items are read and not answered, "
-            "but for that of the bearer extension where it is configured.",
-            "The SCP role for a requestor (SCP/SCU Role Selection): refused if proposed.",
+            *(() if any(searches(ae) for ae in aes) else ("Query/Retrieve.",)),
+            "Modality Worklist, MPPS, Storage Commitment, Print and every DIMSE-N service.",
+            "Common Extended Negotiation, and SOP Class Extended Negotiation but for Query/Retrieve and for the bearer "
+            "extension, where they are configured: items are read and not answered.",
+            "The SCP role for a requestor (SCP/SCU Role Selection) but for storage with C-GET: refused if proposed.",
             "DICOMweb, media storage (file-sets), Application Hosting.",
-            "Sub-operations, and cancelling an operation that is under way.",
         )),)),
     ))
 
@@ -277,7 +272,8 @@ def _network(config: Config, aes: tuple[AE, ...]) -> Section:
                 ("Presentation contexts in one association", "up to 128, the most that PS3.8 allows"),
                 ("PDU length sent", f"up to {LARGEST_PDU_LENGTH} bytes, or the peer's maximum if that is less; one "
                  "presentation data value in a PDU"),
-                ("Associations as requestor", "none"),
+                ("Associations as requestor", "one for each C-MOVE that is under way" if moves_to(config, aes)
+                 else "none"),
                 ("Sub-items that are not known", "skipped (PS3.8 §9.3.1)"),
                 *((f"Associations at {code(listener)}", limits_of(listener.limits)) for listener in config.listeners),
             )),
@@ -302,7 +298,14 @@ def _ae(config: Config, ae: AE) -> Section:
             yield "Verification", code(VERIFICATION), codes(offered[VERIFICATION]), "SCP", "none"
         if storage:
             yield (f"Storage: {len(storage)} SOP classes, {see('Storage SOP classes')}", "",
-                   f"{len(ae.transfer_syntaxes)}, {see('Transfer syntaxes')}", "SCP", "none")
+                   f"{len(ae.transfer_syntaxes)}, {see('Transfer syntaxes')}",
+                   "SCP; SCU too, if proposed, for C-GET" if "retrieve" in ae.services else "SCP", "none")
+        elif "retrieve" in ae.services:
+            yield (f"Storage, for C-GET: {len(storage_sop_classes())} SOP classes", "",
+                   f"{len(ae.transfer_syntaxes)}, the list of the AE", "SCU, if proposed", "none")
+        for uid in MODELS:
+            if uid in offered:
+                yield UIDS[uid][0], code(uid), codes(offered[uid]), "SCP", _EXTENDED[uid == MODELS[uid].find]
         if storage and ae.unknown_sop_classes:
             yield (fair("Any abstract syntax that is no known SOP class of another service"), "",
                    f"the same {len(ae.transfer_syntaxes)}", "SCP", "none")
@@ -313,11 +316,20 @@ def _ae(config: Config, ae: AE) -> Section:
             ("Called by", callers(config, ae)),
             ("PDU length received", f"up to {ae.maximum_length} bytes, as announced"),
             ("Asynchronous operations window", _window(ae.maximum_operations_invoked)),
-            ("Initiates associations", "no"),
+            ("Initiates associations", "for the sub-operations of C-MOVE, as storage SCU" if moves_to(config, (ae,))
+             else "no"),
         )),
         "Presentation contexts accepted:",
         table("Abstract syntax | UID | Transfer syntaxes | Role | Extended negotiation", rows()),
     ))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _window(invoked: int) -> str:
@@ -327,6 +339,10 @@ def _window(invoked: int) -> str:
 
 
 def _interfaces(config: Config) -> Section:
+    resolved = ["the name of an OCSP responder"] if responders(config) else []
+    if any(peer.host is not None and not _is_address(peer.host) for peer in config.peers):
+        resolved.append("the names of peers")
+
     def rows() -> Iterator[tuple[str, ...]]:
         for listener in config.listeners:
             where = "as the endpoint says" if listener.endpoint is not None else \
@@ -338,7 +354,7 @@ def _interfaces(config: Config) -> Section:
 
     return Section("Network interfaces", (
         "TCP/IP as the operating system provides it (PS3.8 §10), over any physical medium. "
-        + ("Only the name of an OCSP responder is resolved by DNS." if responders(config)
+        + (f"Resolved by DNS: {' and '.join(resolved)}." if resolved
            else "Nothing is resolved by DNS."),
         table("Listener | Address | Internet protocol | Backlog | AEs", rows()),
     ))

@@ -17,7 +17,8 @@ from dimsetls.codes import AbortSource, ProviderReason
 from dimsetls.dimse.status import Status
 from dimsetls.node.cli import main
 from dimsetls.node.conformance.answers import ABORTS, CRITERIA, RESERVED, STATUSES
-from dimsetls.node.conformance.chapters import contexts, reached, services_of, statement
+from dimsetls.node.conformance.chapters import statement
+from dimsetls.node.conformance.offered import contexts, reached, services_of
 from dimsetls.node.conformance.requirements import iana_name
 from dimsetls.node.conformance.text import (
     Bullets,
@@ -34,6 +35,7 @@ from dimsetls.node.init import init
 from dimsetls.node.prepare import prepare
 from dimsetls.node.reading import load
 from dimsetls.node.service import NodeService
+from dimsetls.services.models import MODELS
 from dimsetls.tls.conditions import CONDITIONS, FaultClass
 from dimsetls.tls.policy import PROFILES
 from dimsetls.tls.revocation import CRLCheck
@@ -164,8 +166,11 @@ def test_every_condition_is_in_the_statement_and_integrity_is_marked(node: Path)
 
 def test_what_is_stated_of_services_is_what_the_node_offers(node: Path) -> None:
     more = "\n[ae ECHO]\nservices = verification\n[ae KEEP]\nservices = storage\nstorage = archive\n" \
-           "unknown-sop-classes = accept\ntransfer-syntaxes = JPEG2000, 1.2.3.4\n"
-    edit(node, ("aes = DIMSETLS", "aes = DIMSETLS, ECHO, KEEP"), more=more)
+           "unknown-sop-classes = accept\ntransfer-syntaxes = JPEG2000, 1.2.3.4\n" \
+           "[ae FIND]\nservices = query\nstorage = archive\n[ae SEND]\nservices = retrieve\nstorage = archive\n" \
+           "[ae ALL]\nservices = verification, storage, query, retrieve\nstorage = archive\n"
+    edit(node, ("aes = DIMSETLS", "aes = DIMSETLS, ECHO, KEEP, FIND, SEND, ALL"), ("#index = no", "index = yes"),
+         more=more)
     prepared = prepare(node)
     (listener,) = NodeService(prepared)
     for ae in reached(prepared.config):
@@ -174,7 +179,8 @@ def test_what_is_stated_of_services_is_what_the_node_offers(node: Path) -> None:
         for uid in (*UID_dictionary, "1.2.3.4.5"):
             assert mine.support(uid, None) == offered.support(uid, None)
         classes = [uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class")]
-        assert {uid for uid in classes if offered.support(uid, None)} == contexts(ae).keys()
+        supports = {uid: offered.support(uid, None) for uid in classes}
+        assert {uid for uid, each in supports.items() if each and each.requestor_may_be_scu} == contexts(ae).keys()
 
 
 def test_the_names_of_cipher_suites_are_the_registered_ones() -> None:
@@ -196,11 +202,11 @@ PEERS = "\n[peer ct1]\nae-title = CT1\naddresses = 10.1.2.0/24\ncertificates = d
     ("[node]", "#log-format = text", "log-format = json", "`text` | default", "`json` | set"),
     ("Timers and limits", "#drain-timeout = 30s", "drain-timeout = 5m", "within 30 s", "within 300 s"),
     ("A-ABORT", "#drain-timeout = 30s", "drain-timeout = 5m", "within 30 s", "within 300 s"),
-    ("TCP ports", "port = 2762", "port = 11112", "2762 (registered as dicom-tls)", "| 11112 |"),
-    ("Requirements of PS3.15 B.12", "port = 2762", "port = 11112", "recommended | **met** |", "`127.0.0.1:11112`"),
+    ("TCP ports", "\nport = 2762", "\nport = 11112", "2762 (registered as dicom-tls)", "| 11112 |"),
+    ("Requirements of PS3.15 B.12", "\nport = 2762", "\nport = 11112", "recommended | **met** |", "`127.0.0.1:11112`"),
     ("Network interfaces", "interface = 127.0.0.1", "interface = ::1", "| IPv4 |", "`[::1]:2762` | IPv6 |"),
     ("Network interfaces", "#backlog = 1024", "backlog = 77", "| 1024 |", "| 77 |"),
-    ("TCP ports", "port = 2762\n", "endpoint = unix:/run/d.sock\n", "| 2762", "`unix:/run/d.sock`"),
+    ("TCP ports", "\nport = 2762\n", "\nendpoint = unix:/run/d.sock\n", "| 2762", "`unix:/run/d.sock`"),
     ("Mutual authentication: [tls secure]", "#client-certificate = required", "client-certificate = optional",
      "**required**", "**optional**"),
     ("Mutual authentication: [tls secure]", "#client-certificate = required", "client-certificate = none",
@@ -296,7 +302,8 @@ OTHER = "[certificate other]\ncertificate = pki/other.pem\nprivate-key = pki/oth
     (REVOKED, "ocsp-responder = http://ocsp.example", "no OCSP response", "`http://ocsp.example`, asked by HTTP"),
     (OUTWARD, "ocsp-responder = http://ocsp.example", "opens no connection", "OCSP responders, by HTTP"),
     (OUTWARD, "ocsp-responder = certificate", "opens no connection", "the one that the certificate names"),
-    ("Network interfaces", "ocsp-responder = http://ocsp.example", "Nothing is resolved", "name of an OCSP responder"),
+    ("Network interfaces", "ocsp-responder = http://ocsp.example", "Nothing is resolved",
+     "the name of an OCSP responder"),
     (REVOKED, "revocation-check = chain\nrevocation-lists = ca.crl, sub.crl", "not checked", "`ca.crl`, `sub.crl`"),
     (REVOKED, "revocation-check = leaf\nrevocation-lists = pki/ca.crl", "not checked", "only the own certificate"),
     (SHOWN, "revocation-check = chain\nrevocation-lists = pki/ca.crl", None, "nor any authority in its chain"),
@@ -470,3 +477,22 @@ def test_a_configuration_that_cannot_be_served_has_no_statement(
 def test_statuses_are_written_as_the_standard_has_them(node: Path) -> None:
     answers = section(stated(node), "DIMSE statuses")
     assert f"| {Status.SOP_CLASS_NOT_SUPPORTED:04X}H | Failure | SOP class not supported |" in answers
+
+
+def test_query_and_retrieve_are_stated_where_they_are_offered(node: Path) -> None:
+    before = stated(node)
+    assert "Query/Retrieve service as SCP" not in before
+    assert "| no | no | none |" in next(line for line in before.splitlines() if "Query/Retrieve, FIND" in line)
+    edit(
+        node, ('\n#services = verification, storage', "\nservices = storage, query, retrieve"),
+        ("#index = no", "index = yes"),
+        more="\n[peer ct1]\nae-title = CT1\nhost = localhost\nport = 11112\ntls = secure\n",
+    )  # fmt: skip
+    after = stated(node)
+    assert "`CT1` at `localhost:11112`" in section(after, "Query/Retrieve service as SCP")
+    rows = section(after, "Application entity DIMSETLS")
+    assert sum(uid in rows for uid in MODELS) == 9
+    answers = section(after, "DIMSE statuses")
+    assert all(f"| {status} |" in answers for status in ("A701H", "A900H", "B000H", "FE00H", "FF01H"))
+    assert "0213H" not in answers
+    assert "A701H" not in section(before, "DIMSE statuses")

@@ -1,0 +1,5 @@
+"""The commands that call a peer: `dimsetls echo`, `store` and `find`. Importing this loads no TLS."""
+
+from .command import COMMANDS, add_client, run_client
+
+__all__ = ["COMMANDS", "add_client", "run_client"]

@@ -1,0 +1,104 @@
+"""Which files are to be sent: what files, folders and patterns hold, and what of it is DICOM."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+
+from ...association.instances import Instance
+from ...errors import InstanceError
+
+_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+_AT_ONCE = 40
+"""Pairs of SOP class and transfer syntax for one association: each takes up to three of 128 contexts."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A DICOM file, and what it says it is."""
+
+    path: str
+    size: int
+    instance: Instance = field(repr=False)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What was found. `passed_over` counts what lay in folders and is no instance."""
+
+    files: list[File] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Path, and what is wrong with it."""
+    passed_over: int = 0
+
+
+def gather(places: Iterable[str], *, convert: bool = False) -> Gathered:
+    """Look at every file that is named, lies in a folder that is named, or matches a pattern; each of them once."""
+    found, seen = Gathered(), set[str]()
+
+    def take(path: str, is_named: bool) -> None:
+        if (real := os.path.realpath(path)) in seen:
+            return
+        seen.add(real)
+        try:
+            if not is_named and not _is_part10(path):
+                found.passed_over += 1
+                return
+            file = File(path, os.path.getsize(path), Instance.of(path, convert=convert))
+        except (InstanceError, OSError) as error:
+            found.problems.append((path, _words(path, error)))
+            return
+        if file.instance.sop_class_uid != _MEDIA_STORAGE_DIRECTORY:
+            found.files.append(file)
+        elif is_named:
+            found.problems.append((path, f"{path} is a DICOMDIR, which is no instance to be stored"))
+        else:
+            found.passed_over += 1
+
+    def refuse(error: OSError) -> None:
+        found.problems.append((error.filename, _words(error.filename, error)))
+
+    for place in places:
+        matches = [place] if os.path.lexists(place) else sorted(glob.glob(place, recursive=True))
+        if not matches:
+            found.problems.append((place, f"{place} is no file, no folder, and matches none"))
+        for match in matches:
+            if not os.path.isdir(match):
+                take(match, True)
+                continue
+            for folder, folders, names in os.walk(match, onerror=refuse):
+                folders.sort()
+                for name in sorted(names):
+                    take(os.path.join(folder, name), False)
+    return found
+
+
+def remaining(files: Sequence[File], acknowledged: Set[str]) -> list[File]:
+    """Those that were not acknowledged. Where several files share a UID nobody knows which was: they all remain."""
+    shared = Counter(file.instance.sop_instance_uid for file in files)
+    uids = {uid for uid in acknowledged if shared[uid] == 1}
+    return [file for file in files if file.instance.sop_instance_uid not in uids]
+
+
+def batches(files: Iterable[File]) -> Iterator[list[File]]:
+    """The files in as few lots as the contexts of one association allow; their order is kept within a lot."""
+    lots: dict[int, list[File]] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    for file in files:
+        kind = file.instance.sop_class_uid, file.instance.transfer_syntax
+        lots.setdefault(numbers.setdefault(kind, len(numbers)) // _AT_ONCE, []).append(file)
+    yield from lots.values()
+
+
+def _is_part10(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False  # a pipe would be waited for
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _words(path: str, error: Exception) -> str:
+    return f"{path} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
