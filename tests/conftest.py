@@ -1,7 +1,8 @@
-"""What tests of several rooms share: the keys of a node, and nodes that use them."""
+"""What tests of several rooms share: the keys of a node, nodes that use them, and what all of them said."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dimsetls.node.init import init
 from dimsetls.tls import endpoints
 
 from .peers.running import Node
+from .secrets import Evidence, gathering, said
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +23,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if chosen := config.getoption("--tls-transport"):
         endpoints.DEFAULT_TRANSPORT = endpoints.Transport(chosen)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whether a credential was given away is asked when all is said."""
+    items.sort(key=lambda item: item.path.name == "test_discretion.py")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What a test printed is said too."""
+    for _, content in report.sections:
+        said(content)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
+    """What is said from the first test on; see `tests/secrets.py`."""
+    with gathering(tmp_path_factory.mktemp("said")) as evidence:
+        yield evidence
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ class Transport(StrEnum):
     """Twisted's."""
 
 
-DEFAULT_TRANSPORT = Transport.STREAM
+DEFAULT_TRANSPORT = Transport.MEMORY
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -13,6 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IHandshakeListener,
@@ -192,7 +193,10 @@ class TLSTransport(ProtocolWrapper):
             self._connection.bio_shutdown()
             self._receive()
             self._is_over = True
-        reason, self._reason = self._reason or reason, None
+        if self._reason is not None:
+            reason, self._reason = self._reason, None
+        elif reason.check(ConnectionLost) and self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            reason = Failure(CONNECTION_DONE)  # the peer had said its last word, and did not wait for ours
         self.connected = False
         self._output.stopProducing()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -236,7 +240,6 @@ class TLSTransport(ProtocolWrapper):
             if not octets:  # it was something else that came, and OpenSSL may have answered
                 self._flush()
         elif isinstance(end, SSL.ZeroReturnError):
-            self._reason = Failure(CONNECTION_DONE)  # whatever TCP is about to say
             self._shut_down()
             self._end()
         elif end is not None:

@@ -5,7 +5,7 @@ import pytest
 
 from dimsetls.errors import ConfigurationError
 from dimsetls.node.init import init
-from dimsetls.node.prepare import prepare
+from dimsetls.node.prepare import prepare, summary
 from dimsetls.tls.authority import DevelopmentAuthority, is_development_certificate
 from dimsetls.tls.contexts import ServerConnectionCreator
 from dimsetls.tls.policy import ClientCertificate
@@ -171,3 +171,30 @@ def test_the_file_and_what_it_points_at_are_judged_in_one_run(node):
     expected = ["[node] log-levle", "[listener main] aes", "[tls secure] private-key", "[tls secure] trust-roots",
                 "[storage archive] directory", "[limits normal] idle-timeout"]
     assert [problem.split(": ")[1] for problem in problems(node)] == expected
+
+
+PEER = "\n[peer ct1]\nae-title = CT1\nhost = {}\ntls = secure\n"
+
+
+def test_a_peer_with_a_host_can_be_reached(node):
+    ini = node / "dimsetls.ini"
+    ini.write_text(ini.read_text() + PEER.format("localhost"))
+    prepared = prepare(ini)
+    assert prepared.peers["ct1"].server_name == "localhost"
+    assert "peer ct1: CT1 is reached at localhost:2762, TLS secure" in summary(prepared)
+
+
+def test_an_ae_title_is_reached_at_one_place(node):
+    ini = node / "dimsetls.ini"
+    ini.write_text(ini.read_text() + PEER.format("127.0.0.1") + PEER.format("localhost").replace("ct1", "ct2"))
+    [problem] = problems(node)
+    assert problem.endswith("[peer ct2] host: found a second place where CT1 is reached, expected one: [peer ct1] has "
+                            "a host too")  # fmt: skip
+
+
+def test_development_certificates_are_not_shown_to_peers_elsewhere(node):
+    ini = node / "dimsetls.ini"
+    ini.write_text(ini.read_text() + PEER.format("ct1.example"))
+    found = problems(node)
+    assert len(found) == 2
+    assert all("for ct1.example ([peer ct1]), expected one of your own authority" in problem for problem in found)

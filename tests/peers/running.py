@@ -15,6 +15,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
+from ..secrets import said
 from .instances import patient_data
 
 DEADLINE = 30.0
@@ -40,6 +41,7 @@ class Service:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            said(line)
             with self._news:
                 self._lines.append(line.rstrip("\n"))
                 self._news.notify_all()

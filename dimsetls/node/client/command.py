@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, DimsetlsError
+from ..probe.command import _ae_title as ae_title
 from .target import add_target
 
 if TYPE_CHECKING:
     from .storing import Report
     from .target import Target
 
-COMMANDS = ("echo", "store", "find")
+COMMANDS = ("echo", "store", "find", "move")
 _STATUS = "Exit status: 0 fine, 1 a failure, 2 wrong usage."
 _KEYS = "--cert me.pem --key me.key --ca hospital-ca.pem"
 
@@ -50,6 +51,16 @@ def add_client(commands: Any) -> None:
     _add_query(find, "KEYWORD=VALUE to match, KEYWORD to see; without any of the latter the usual ones are shown")
 
 
+    move = commands.add_parser(
+        "move", help="have a peer send what it has to another",
+        description=f"Retrieve from an archive by C-MOVE; it must know the destination. {_STATUS}",
+        epilog=f"Example: dimsetls move pacs.example:2762 StudyInstanceUID=1.2.3 --destination CT1 --ae PACS {_KEYS}",
+    )
+    add_target(move)
+    move.add_argument("--destination", required=True, type=ae_title, metavar="TITLE", help="the AE it goes to")
+    _add_query(move, "KEYWORD=VALUE: the unique key of the level, and of those above it")
+
+
 def _add_query(command: argparse.ArgumentParser, meaning: str) -> None:
     command.add_argument("keys", nargs="+", metavar="KEY", help=meaning)
     command.add_argument("--level", default="STUDY", type=str.upper, choices=("PATIENT", "STUDY", "SERIES", "IMAGE"),
@@ -65,7 +76,7 @@ def run_client(parsed: argparse.Namespace) -> int:
     from .target import read_target
 
     target = read_target(parsed)
-    do = {"echo": _echo, "store": _store, "find": _find}[parsed.command]
+    do = {"echo": _echo, "store": _store, "find": _find, "move": _move}[parsed.command]
     try:
         return do(parsed, target)
     except ConfigurationError:
@@ -125,7 +136,8 @@ def _store(parsed: argparse.Namespace, target: Target) -> int:
         except CancelledError:
             is_interrupted = True
         except OSError as error:
-            raise ConfigurationError(f"journal {parsed.journal} cannot be written: {error.strerror}") from None
+            report.failed.append((parsed.journal, f"journal {parsed.journal} cannot be written: {error.strerror}"))
+            sys.stderr.write(f"{report.failed[-1][1]}; nothing more was sent\n")
     if journal is not None:
         journal.close()
     _report(parsed.json, target, report, time.monotonic() - begun, is_interrupted)
@@ -179,6 +191,40 @@ def _find(parsed: argparse.Namespace, target: Target) -> int:
         for line in querying.table(matches, querying.columns(query)):
             _print(line)
     return 0
+
+
+def _move(parsed: argparse.Namespace, target: Target) -> int:
+    from ...association.requestor import propose
+    from ...association.responses import Retrieved
+    from ...dimse.status import describe
+    from ...services.models import Level
+    from . import querying
+    from .running import run
+
+    try:
+        query = querying.identifier(Level(parsed.level), parsed.keys, to_retrieve=True)
+    except ValueError as error:
+        parsed.refuse(str(error))
+    model = querying.MOVE[parsed.model]
+
+    async def operation() -> Retrieved:
+        async with await target.open([propose(model)]) as association:
+            return await association.move(model, query, parsed.destination)
+
+    moved = run(operation)
+    response, failed = moved.response, moved.failed_sop_instance_uids
+    counts = {"completed": response.number_of_completed_suboperations or 0,
+              "failed": response.number_of_failed_suboperations or 0,
+              "warning": response.number_of_warning_suboperations or 0}
+    if parsed.json:
+        _print(json.dumps({"peer": str(target), "destination": parsed.destination, "status": f"{response.status:04X}H",
+                           **counts, "failedSOPInstanceUIDs": failed}))
+    else:
+        for uid in failed:
+            sys.stderr.write(f"{uid} failed\n")
+        _print(f"{target}: {counts['completed']} sent to {parsed.destination}, {counts['failed']} failed, "
+               f"{counts['warning']} with a warning; {describe(response.status)}")
+    return 1 if counts["failed"] or failed else 0
 
 
 def _print(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 def add_target(command: argparse.ArgumentParser) -> None:
     """Add the options to a command."""
-    from ..probe.command import _ae_title, _peer, _seconds
+    from ..probe.command import _ae_title, _seconds
 
-    command.add_argument("peer", type=_peer, metavar="HOST:PORT", help="whom to call; its certificate must name HOST")
-    command.add_argument("--ae", type=_ae_title, default="ANY-SCP", metavar="TITLE",
-                         help="its title (default ANY-SCP)")
-    command.add_argument("--calling-ae", type=_ae_title, default="DIMSETLS", metavar="TITLE",
-                         help="ours (default DIMSETLS)")
+    command.add_argument("peer", metavar="PEER", help="whom to call: HOST:PORT, and its certificate must name HOST; or "
+                                                      "with --config the NAME of a [peer NAME]")
+    command.add_argument("--config", metavar="FILE",
+                         help="an INI file that says how to reach the peer, in place of --cert, --key and --ca")
+    command.add_argument("--ae", type=_ae_title, metavar="TITLE", help="its title (default ANY-SCP, or of [peer])")
+    command.add_argument("--calling-ae", type=_ae_title, metavar="TITLE",
+                         help="ours (default DIMSETLS, or that of the first [ae])")
     command.add_argument("--cert", metavar="FILE", help="our certificate, in PEM")
     command.add_argument("--key", metavar="FILE", help="its private key, in PEM")
-    command.add_argument("--ca", required=True, metavar="FILE",
+    command.add_argument("--ca", metavar="FILE",
                          help="authorities, in PEM; the peer's certificate must lead to one")
     command.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS",
                          help="the longest wait for a connection, its TLS handshake, or an answer (default 30)")
@@ -104,25 +106,48 @@ class Target:
 def read_target(parsed: argparse.Namespace) -> Target:
     """The peer of the options; what cannot be used among them is wrong usage."""
     from ...identity.kerberos.client import KerberosUser
+
+    if parsed.passcode_stdin and parsed.user is None:
+        parsed.refuse("--passcode-stdin goes with --user NAME")
+    try:
+        target = _by_address(parsed) if parsed.config is None else _by_name(parsed)
+        kerberos = None if parsed.kerberos is None else KerberosUser(parsed.kerberos)
+        return replace(target, kerberos=kerberos, credential=_credential(parsed))
+    except (ConfigurationError, argparse.ArgumentTypeError) as error:
+        parsed.refuse("; ".join(error.problems if isinstance(error, ConfigurationError) else error.args))
+        raise AssertionError from error  # argparse has ended the process
+
+
+def _by_address(parsed: argparse.Namespace) -> Target:
     from ...tls.contexts import ClientConnectionCreator
     from ...tls.material import KeyMaterial, TrustRoots
     from ...tls.policy import BCP195_RFC9325
+    from ..probe.command import _peer
 
     if (parsed.cert is None) is not (parsed.key is None):
         parsed.refuse("--cert and --key go together")
-    if parsed.passcode_stdin and parsed.user is None:
-        parsed.refuse("--passcode-stdin goes with --user NAME")
-    host, port = parsed.peer
-    try:
-        key_material = None if parsed.cert is None else KeyMaterial.load(parsed.cert, parsed.key)
-        connections = ClientConnectionCreator(
-            BCP195_RFC9325, TrustRoots.load(parsed.ca), key_material, server_name=host,
-        )  # fmt: skip
-        kerberos = None if parsed.kerberos is None else KerberosUser(parsed.kerberos)
-        credential = _credential(parsed)
-    except ConfigurationError as error:
-        parsed.refuse("; ".join(error.problems))
-    return Target(host, port, parsed.ae, parsed.calling_ae, parsed.timeout, connections, credential, kerberos)
+    if parsed.ca is None:
+        parsed.refuse("--ca FILE is missing, or --config FILE with the NAME of a [peer NAME]")
+    host, port = _peer(parsed.peer)
+    key_material = None if parsed.cert is None else KeyMaterial.load(parsed.cert, parsed.key)
+    roots = TrustRoots.load(parsed.ca)
+    connections = ClientConnectionCreator(BCP195_RFC9325, roots, key_material, server_name=host)
+    called, calling = parsed.ae or "ANY-SCP", parsed.calling_ae or "DIMSETLS"
+    return Target(host, port, called, calling, parsed.timeout, connections)
+
+
+def _by_name(parsed: argparse.Namespace) -> Target:
+    from ..prepare import prepare
+
+    if any(each is not None for each in (parsed.cert, parsed.key, parsed.ca)):
+        parsed.refuse("--config came with --cert, --key or --ca, expected the one or the others")
+    prepared = prepare(parsed.config)
+    for peer in prepared.config.peers:
+        if peer.name == parsed.peer and peer.host is not None:
+            called, calling = parsed.ae or peer.ae_title, parsed.calling_ae or prepared.config.aes[0].title
+            return Target(peer.host, peer.port, called, calling, parsed.timeout, prepared.peers[peer.name])
+    known = ", ".join(peer.name for peer in prepared.config.peers if peer.host is not None) or "none"
+    raise ConfigurationError(f"{parsed.config} has no [peer {parsed.peer}] with host; those it has: {known}")
 
 
 def _credential(parsed: argparse.Namespace) -> Any:

@@ -83,10 +83,12 @@ def _outward(config: Config) -> str:
     """What connections the node opens, in a sentence."""
     places = ["the one that the certificate names" if each == "certificate" else code(each)
               for each in responders(config)]
+    peers = codes(f"{peer.host}:{peer.port}" for peer in config.peers if peer.host is not None)
+    moves = f" For a C-MOVE it opens one to its destination, over TLS: {peers}." if peers else ""
     if not places:
-        return "The node opens no connection by itself and needs no name server."
+        return f"The node opens no connection by itself{'' if moves else ' and needs no name server'}.{moves}"
     return "The node opens connections by itself only to OCSP responders, by HTTP, to renew what it staples: " \
-        f"{', '.join(places)}; for a responder with a name it needs a name server."
+        f"{', '.join(places)}; for a responder with a name it needs a name server.{moves}"
 
 
 def _ports(config: Config) -> Section:

@@ -166,7 +166,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     (b"", "lose", "closed the connection before its answer was complete"),
     (b"", "abort", "the connection with https://localhost:[0-9]+/ failed: The connection was cut"),
     (b"SSH-2.0-server\r\n", "wait", "did not answer in HTTP: ParseError"),
-    (HEAD + b"X: " + b"x" * 100000 + b"\r\n\r\n{}", "wait", "did not answer in HTTP: ValueError"),
+    # Twisted's parser closes, or stumbles over the rest of the line, as the pieces are in which it comes.
+    (HEAD + b"X: " + b"x" * 100000 + b"\r\n\r\n{}", "wait", "did not answer in HTTP: ValueError|closed the connection"),
 ])  # fmt: skip
 def test_what_is_no_answer(loop: Loop, answer: bytes, then: str, why: str) -> None:
     authority = DevelopmentAuthority()

@@ -10,14 +10,15 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from dimsetls.node.client.querying import FIND
+from dimsetls.node.client.querying import FIND, MOVE
 
 from ...peers.instances import named
 
 
 @contextmanager
 def archive(
-    pki: Path, *, find: Callable[[Any], Iterator[Any]] | None = None, store: Callable[[Any], int] | None = None
+    pki: Path, *, find: Callable[[Any], Iterator[Any]] | None = None, store: Callable[[Any], int] | None = None,
+    move: Callable[[Any], Iterator[Any]] | None = None,
 ) -> Iterator[int]:
     """The port of it while it runs; it takes CT images and queries of both models."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -25,10 +26,10 @@ def archive(
     tls.load_verify_locations(pki / "ca.pem")
     tls.verify_mode = ssl.CERT_REQUIRED
     ae = AE("ARCHIVE")
-    for uid in (named("CT_small.dcm").sop_class_uid, *FIND.values()):
+    for uid in (named("CT_small.dcm").sop_class_uid, *FIND.values(), *MOVE.values()):
         ae.add_supported_context(uid)
-    handlers: list[Any] = [(event, handler) for event, handler in ((evt.EVT_C_FIND, find), (evt.EVT_C_STORE, store))
-                           if handler is not None]
+    handlers: list[Any] = [(event, handler) for event, handler in (
+        (evt.EVT_C_FIND, find), (evt.EVT_C_STORE, store), (evt.EVT_C_MOVE, move)) if handler is not None]
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield server.socket.getsockname()[1]

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom import Dataset
 
@@ -13,7 +14,7 @@ from dimsetls.node.cli import main
 
 from ...peers import dcmtk
 from ...peers.instances import named, shipped
-from ...peers.running import Service, eventually, free_port
+from ...peers.running import Node, Service, eventually, free_port
 from .archive import archive
 from .calls import PROGRAM, call, words
 
@@ -92,6 +93,19 @@ def test_wrong_usage(options, sentence, pki, capsys):
 def test_without_authorities_nobody_is_called(capsys):
     assert "--ca" in usage_error(capsys, "echo", "localhost:2762")
     assert "nix.pem cannot be read" in usage_error(capsys, "echo", "localhost:2762", "--ca", "nix.pem")
+
+
+def test_a_peer_of_the_configuration_is_called_by_its_name(port, pki, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Node(tmp_path / "other", pki)
+    other.set("peer PACS1", ae_title="DIMSETLS", host="localhost", port=port, tls="secure")
+    ini = other.write()
+    ended = subprocess.run([*PROGRAM, "echo", "PACS1", "--config", ini], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"DIMSETLS at localhost:{port} answered 0000H")
+    ended = subprocess.run([*PROGRAM, "echo", "PACS2", "--config", ini], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "has no [peer PACS2] with host; those it has: PACS1" in ended.stderr
 
 
 def test_the_examples_of_the_page_run(port, pki, tmp_path):
@@ -210,6 +224,15 @@ def test_interrupted_it_still_reports(pki):
     assert "Traceback" not in complained
 
 
+def test_a_journal_that_cannot_be_written_ends_it_and_it_still_reports(port, pki, tmp_path):
+    command = words("store", pki, port, CT.path, MR.path, *AE_IS, "--journal", tmp_path / "journal.txt", "--json")
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command]  # no file may grow
+    ended = subprocess.run(limited, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert "cannot be written: File too large; nothing more was sent" in ended.stderr
+    assert json.loads(ended.stdout)["stored"] == 1
+
+
 @pytest.mark.peers
 def test_store_to_dcmtk(pki, tmp_path):
     port = free_port()
@@ -282,3 +305,38 @@ def test_a_query_that_the_peer_refuses(pki):
 ])
 def test_keys_that_are_none(keys, sentence, pki, capsys):
     assert sentence in usage_error(capsys, "find", "localhost:2762", *keys, "--ca", str(pki / "ca.pem"))
+
+
+# move -----------------------------------------------------------------------------------------------------------------
+
+
+def test_move_to_whom_the_peer_knows_and_to_whom_it_does_not(pki):
+    def move(event):
+        if event.move_destination != "CT1":
+            yield None, None
+            return
+        yield "127.0.0.1", free_port()  # where nobody is
+        yield 1
+        yield 0xFF00, pydicom.dcmread(CT.path)
+
+    with archive(pki, move=move) as port:
+        unknown = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "NOBODY")
+        failing = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "CT1", "--json")
+    assert (unknown.returncode, unknown.stdout, failing.returncode) == (1, "", 1)
+    assert "A801H" in unknown.stderr
+
+
+def test_move_without_instances_is_fine(pki):
+    def move(event):
+        yield "127.0.0.1", port
+        yield 0
+
+    with archive(pki, move=move, store=lambda event: 0x0000) as port:
+        ended = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "ARCHIVE")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "0 sent to ARCHIVE, 0 failed, 0 with a warning" in ended.stdout
+
+
+def test_move_wants_to_know_what(pki, capsys):
+    arguments = ["move", "localhost:2762", "PatientID=1", "--destination", "CT1", "--ca", str(pki / "ca.pem")]
+    assert "StudyInstanceUID is missing" in usage_error(capsys, *arguments)

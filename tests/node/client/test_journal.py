@@ -33,3 +33,8 @@ def test_two_runs_do_not_share_it(tmp_path):
 def test_a_journal_that_cannot_be_opened(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be opened: Is a directory"):
         Journal(tmp_path)
+
+
+def test_a_journal_that_is_no_regular_file():
+    with pytest.raises(ConfigurationError, match="is no regular file"):
+        Journal("/dev/full")
