@@ -37,7 +37,7 @@ _secrets: dict[bytes, str] = {}
 def secret(credential: T, what: str) -> T:
     """Note a credential that is used from now on."""
     octets = credential.encode() if isinstance(credential, str) else credential
-    if len(octets) >= SHORTEST and len(set(octets)) >= FEWEST and not octets.isalpha():
+    if len(octets) >= SHORTEST and len(set(octets)) >= FEWEST and not octets.replace(b"_", b"").isalpha():
         _secrets.setdefault(octets, what)
     return credential
 
