@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from signal import SIGHUP, signal
 from typing import Any
 
@@ -17,27 +16,13 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.web.client import Agent
 
-from ..association.admission import ApplicationEntity
-from ..association.interfaces import IServiceProvider
 from ..errors import ConfigurationError
-from ..identity.cache import Successes
 from ..identity.credentials import Method
-from ..identity.gate import Gate
-from ..identity.lockout import Lockout
-from ..services.archive import Archive
-from ..services.provider import Services
-from ..services.query_retrieve import QueryRetrieve
-from ..services.storage import Storage
-from ..services.verification import Verification
-from .config import AE, Listener, collide
-from .config import Storage as StorageSection
-from .destinations import destinations
-from .identity.build import authorization
-from .identity.sections import Identity
+from .config import Listener, collide
+from .entities import Entities
 from .listener import ListenerService, StartFailed, place_of
 from .logs import log_observer
 from .prepare import Prepared, prepare, summary
-from .stores import store_of
 
 log = Logger(namespace="dimsetls.node")
 
@@ -85,65 +70,9 @@ class NodeService(MultiService):
         super().__init__()
         self._prepared = prepared
         self._twistd = twistd or {}
-        self._lockout = Lockout(IReactorTime(reactor).seconds)
-        self._successes = Successes(time.time)
-        self._archives: dict[tuple[StorageSection, str], Archive] = {}
-        self._stores = {section: store_of(section) for section in self._sections_in_use(prepared)}
+        self._entities = Entities(IReactorTime(reactor))
         for listener in prepared.config.listeners:
-            ListenerService(listener, self._entities(listener, prepared), prepared).setServiceParent(self)
-
-    @staticmethod
-    def _sections_in_use(prepared: Prepared) -> set[StorageSection]:
-        return {ae.storage for listener in prepared.config.listeners for ae in listener.aes if ae.storage is not None}
-
-    def _entities(self, listener: Listener, prepared: Prepared) -> list[ApplicationEntity]:
-        return [self._entity(ae, ae.identity or listener.identity, prepared) for ae in listener.aes]
-
-    def _entity(self, ae: AE, identity: Identity | None, prepared: Prepared) -> ApplicationEntity:
-        peers = prepared.config.peers
-        providers: list[IServiceProvider] = []
-        if "verification" in ae.services:
-            providers.append(Verification())
-        if "storage" in ae.services and ae.storage is not None:
-            store = self._stores[ae.storage]
-            providers.append(
-                Storage(store, transfer_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes)
-            )
-        if ae.storage is not None and ae.storage.index and {"query", "retrieve"} & set(ae.services):
-            providers.append(self._query_retrieve(ae, ae.storage, prepared))
-        return ApplicationEntity(
-            ae.title,
-            Services(*providers),
-            lambda caller: ae.refusal(caller, peers),
-            ae.maximum_length,
-            ae.maximum_operations_invoked,
-            gate=self._gate(ae, identity, prepared) if identity is not None else None,
-            authorization=authorization(ae.rules) if ae.rules is not None else None,
-        )
-
-    def _query_retrieve(self, ae: AE, section: StorageSection, prepared: Prepared) -> QueryRetrieve:
-        store = self._stores[section]
-        assert store.index is not None  # as the section has one
-        archive = self._archives.get((section, ae.title))
-        if archive is None:  # after a reload the one of before goes on, with its threads
-            archive = Archive(store.index, ae.title, IReactorFromThreads(reactor))
-            self._archives[section, ae.title] = archive
-        return QueryRetrieve(
-            archive,
-            store.root,
-            query="query" in ae.services,
-            retrieve="retrieve" in ae.services,
-            destinations=destinations(ae.title, prepared.config.peers, prepared.peers, IReactorTime(reactor)),
-            storage_syntaxes=ae.transfer_syntaxes,
-            accept_unknown=ae.unknown_sop_classes,
-        )
-
-    def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:
-        callers = ae.peers if ae.peers is not None else prepared.config.peers
-        private_types = {peer.ae_title: peer.bearer_identity_type for peer in callers if peer.bearer_identity_type}
-        return prepared.identity.gate(
-            identity, private_types, IReactorTime(reactor), self._lockout, self._successes
-        )
+            ListenerService(listener, self._entities.of(listener, prepared), prepared).setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -158,8 +87,7 @@ class NodeService(MultiService):
 
     def startService(self) -> None:
         try:
-            for store in self._stores.values():
-                store.open()
+            self._entities.open_stores(self._prepared.config)
         except ConfigurationError as error:
             log.critical("{sentence}", sentence=str(error))
             raise StartFailed(str(error)) from error
@@ -171,10 +99,7 @@ class NodeService(MultiService):
         """Read the configuration again; whether it is in force now."""
         try:
             prepared = prepare(self._prepared.config.path)
-            for section in self._sections_in_use(prepared) - self._stores.keys():
-                store = store_of(section)
-                store.open()
-                self._stores[section] = store  # one that the configuration has no more stays for those who write to it
+            self._entities.open_stores(prepared.config)
             self._take(prepared)
         except ConfigurationError as error:
             for problem in error.problems:
@@ -192,7 +117,7 @@ class NodeService(MultiService):
         present = {service.place: service for service in self._listeners() if not service.retired}
         wanted = {place_of(listener): listener for listener in prepared.config.listeners}
         added = [
-            ListenerService(listener, self._entities(listener, prepared), prepared)
+            ListenerService(listener, self._entities.of(listener, prepared), prepared)
             for place, listener in wanted.items()
             if place not in present
         ]
@@ -211,14 +136,14 @@ class NodeService(MultiService):
         prepared.identity.take_over(self._prepared.identity)
         for place, service in present.items():
             if place in wanted:
-                service.configure(wanted[place], self._entities(wanted[place], prepared), prepared)
+                service.configure(wanted[place], self._entities.of(wanted[place], prepared), prepared)
             else:
                 service.retire()
         for service in added:
             service.setServiceParent(self)
         for stapling in self._prepared.staplings:
             stapling.stop()
-        self._successes.clear()
+        self._entities.forget_successes()
         # Checks that began with the former back ends may end with them: each has its deadline.
         longest = max((identity.deadline for identity in self._prepared.config.identities), default=0.0)
         IReactorTime(reactor).callLater(len(Method) * longest + 1, self._prepared.identity.close)
@@ -250,10 +175,7 @@ class NodeService(MultiService):
             stapling.stop()
         self._prepared.identity.close()
         await super().stopService()
-        for archive in self._archives.values():
-            archive.close()
-        for store in self._stores.values():
-            store.close()
+        self._entities.close()
         log.info("stopped")
 
 
