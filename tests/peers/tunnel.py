@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,31 +16,34 @@ from .sender import client_context
 
 @contextmanager
 def tunnel(port: int, pki: Path) -> Iterator[int]:
-    """The port to call; what comes there goes to `port`, a connection at a time, with the client's certificate."""
+    """The port to call; what comes there goes to `port`, with the client's certificate.
+
+    One thread carries both directions: OpenSSL does not allow two to use the same connection.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_serve, args=(server, port, pki), daemon=True)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_until_complete, args=(_serve(server, port, pki),), daemon=True)
         thread.start()
         yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)  # ends accept()
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         thread.join(DEADLINE)
+        loop.close()
 
 
-def _serve(server: socket.socket, port: int, pki: Path) -> None:
+async def _serve(server: socket.socket, port: int, pki: Path) -> None:
+    async def carry(near: StreamReader, to_near: StreamWriter) -> None:
+        context = client_context(pki)
+        far, to_far = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        await asyncio.gather(_copy(near, to_far), _copy(far, to_near))
+
+    with suppress(asyncio.CancelledError):
+        async with await asyncio.start_server(carry, sock=server) as serving:
+            await serving.serve_forever()
+
+
+async def _copy(source: StreamReader, sink: StreamWriter) -> None:
     with suppress(OSError):
-        while True:
-            near, _ = server.accept()
-            with near, client_context(pki).wrap_socket(
-                socket.create_connection(("127.0.0.1", port), DEADLINE), server_hostname="localhost"
-            ) as far:
-                there = threading.Thread(target=_copy, args=(near, far), daemon=True)
-                there.start()
-                _copy(far, near)
-                there.join(DEADLINE)
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
