@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell, and children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if chosen := config.getoption("--tls-transport"):
         endpoints.DEFAULT_TRANSPORT = endpoints.Transport(chosen)
 

@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent / "oauth"
 _MISSING = "{} is missing: `make oauth` installs the authorization server that the tests need"
 
 ES256, RS256, BRIEF = "urn:dimsetls:es256", "urn:dimsetls:rs256", "urn:dimsetls:brief"
-"""Audiences whose tokens are JWTs; those of BRIEF live for a second."""
+"""Audiences whose tokens are JWTs; those of BRIEF live for a second, of BRIEF_OPAQUE for five."""
 OPAQUE, BRIEF_OPAQUE = "urn:dimsetls:opaque", "urn:dimsetls:brief-opaque"
 """Audiences whose tokens are to be introspected."""
 

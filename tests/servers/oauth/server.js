@@ -23,7 +23,7 @@ const resources = {
   'urn:dimsetls:rs256': signed('RS256'),
   'urn:dimsetls:brief': { ...signed('ES256'), accessTokenTTL: 1 },
   'urn:dimsetls:opaque': { accessTokenFormat: 'opaque' },
-  'urn:dimsetls:brief-opaque': { accessTokenFormat: 'opaque', accessTokenTTL: 1 },
+  'urn:dimsetls:brief-opaque': { accessTokenFormat: 'opaque', accessTokenTTL: 5 },
 };
 const users = {
   alice: { groups: ['radiology'], roles: ['technician'] },
