@@ -25,7 +25,6 @@ from ...servers.saml_idp import (
 
 IDP = IdentityProvider()
 PINNED = PinnedCertificates((IDP.certificate,))
-NOW = datetime.now(UTC)
 
 
 def read(document: bytes, issuer: str = IDP.issuer) -> Statements:
@@ -43,13 +42,13 @@ def refusal(name: Any = "alice", **wishes: Any) -> str:
 
 
 def test_all_that_an_assertion_says():
+    begin = datetime.now(UTC).timestamp()
     session = A.AuthnStatement(AuthnInstant="2026-01-01T00:00:00Z", SessionNotOnOrAfter="2030-01-01T00:00:00.25Z")
     found = said(
         identifier="_1", statements=[session], conditions=[A.OneTimeUse(), A.ProxyRestriction()],
         audiences=[["a", "b"], ["c"]],
         confirmations=[bearer(60, Recipient="r", Address="192.0.2.1", InResponseTo="_q")],
     )  # fmt: skip
-    begin = NOW.timestamp()
     assert (found.identifier, found.name, found.signer) == ("_1", "alice", f'"CN={IDP.issuer}"')
     assert begin - 5 < found.issued <= begin + 60
     assert found.not_before == found.issued
