@@ -102,6 +102,7 @@ certificate = {keys}/server.pem
 private-key = {keys}/server.key
 trust-roots = {keys}/ca.pem
 revocation-check = not checked - i understand the risk
+transport = {transport}
 
 [ae {title}]
 storage = benchmark
@@ -114,10 +115,12 @@ fsync = none
 """
 
 
-def dimsetls(site: Site) -> list[str]:
+def dimsetls(site: Site, transport: str = "stream") -> list[str]:
     """Ours, with the defaults of every option that the work does not fix."""
     ini = site.scratch / "dimsetls.ini"
-    ini.write_text(INI.format(port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH))
+    ini.write_text(INI.format(
+        port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport
+    ))
     return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
 
 
@@ -131,6 +134,7 @@ PEERS = {peer.name: peer for peer in (
     Peer("storescp+B", dcmtk_version, missing_dcmtk, lambda site: storescp(site, "--bit-preserving")),
     Peer("pynetdicom", lambda: version("pynetdicom"), missing_pynetdicom, pynetdicom),
     Peer("dimsetls", lambda: version("dimsetls"), missing_dimsetls, dimsetls),
+    Peer("dimsetls-memory", lambda: version("dimsetls"), missing_dimsetls, lambda site: dimsetls(site, "memory")),
 )}
 REFERENCE = "storescp"
 """The peer that ratios are taken to."""

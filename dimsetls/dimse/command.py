@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 from ..errors import LocalProtocolError, RemoteProtocolError
@@ -45,7 +46,16 @@ NO_DATA_SET = 0x0101
 DATA_SET_FOLLOWS = 0x0001
 
 Value = int | str | tuple[int, ...]
-CommandSet = dict[int, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Misshapen:
+    """In place of a value that has not a length that its value representation has; `sentence` says so."""
+
+    sentence: str
+
+
+CommandSet = dict[int, Value | Misshapen]
 """Element number to value: numbers, text without its padding, or (group << 16 | element) tuples for AT."""
 
 # By value representation; the others are US, but for the group length, which is UL.
@@ -58,13 +68,14 @@ AT_ELEMENTS = frozenset({Element.OFFENDING_ELEMENT, Element.ATTRIBUTE_IDENTIFIER
 TEXT_ELEMENTS = UI_ELEMENTS | AE_ELEMENTS | {Element.ERROR_COMMENT}
 _KNOWN = frozenset(map(int, Element))
 _HEADER = struct.Struct("<HHI")
+_NUMBER = struct.Struct("<HHIH")
 
 
 def read_command(data: bytes | bytearray) -> CommandSet:
     """The elements of a complete command set; retired and unknown ones are left out.
 
     A missing or wrong group length is forgiven (PS3.7 §6.3.1 does not rest on it); elements out of order, twice,
-    of another group or with a length that lies are not.
+    of another group or with a length that lies are not. A value that has the wrong length only matters to who needs it.
     """
     command: CommandSet = {}
     at, end, previous = 0, len(data), -1
@@ -75,7 +86,7 @@ def read_command(data: bytes | bytearray) -> CommandSet:
         at += 8
         if group != 0 or element <= previous:
             raise RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
-        if length > end - at or length & 1:
+        if length > end - at:
             raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {end - at} bytes left")
         if element in _KNOWN and length:  # an empty element says as much as an absent one
             command[element] = _read_value(element, bytes(data[at : at + length]))
@@ -83,18 +94,24 @@ def read_command(data: bytes | bytearray) -> CommandSet:
     return command
 
 
-def _read_value(element: int, value: bytes) -> Value:
+def _read_value(element: int, value: bytes) -> Value | Misshapen:
     if element in TEXT_ELEMENTS:
+        if len(value) & 1:
+            return _misshapen(element, value, "which is odd")
         return value.decode("latin-1").strip("\0 ")
     if element in AT_ELEMENTS:
         if len(value) % 4:
-            raise RemoteProtocolError(f"command element (0000,{element:04X}) of {len(value)} bytes is no list of tags")
+            return _misshapen(element, value, "not 4 a tag")
         numbers = struct.unpack(f"<{len(value) // 2}H", value)
         return tuple(group << 16 | low for group, low in zip(numbers[::2], numbers[1::2], strict=True))
     expected = 4 if element == Element.COMMAND_GROUP_LENGTH else 2
     if len(value) != expected:
-        raise RemoteProtocolError(f"command element (0000,{element:04X}) has {len(value)} bytes, not {expected}")
+        return _misshapen(element, value, f"not {expected}")
     return int.from_bytes(value, "little")
+
+
+def _misshapen(element: int, value: bytes, what: str) -> Misshapen:
+    return Misshapen(f"{Element(element).name} (0000,{element:04X}) has {len(value)} bytes, {what}")
 
 
 def write_command(command: CommandSet) -> bytes:
@@ -106,12 +123,13 @@ def write_command(command: CommandSet) -> bytes:
     return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
-def _write_element(element: int, value: Value) -> bytes:
+def _write_element(element: int, value: Value | Misshapen) -> bytes:
     if isinstance(value, int):
         if not 0 <= value <= 0xFFFF:
             raise LocalProtocolError(f"command element (0000,{element:04X}) has 16 bits, too few for {value}")
-        encoded = value.to_bytes(2, "little")
-    elif isinstance(value, tuple):
+        return _NUMBER.pack(0, element, 2, value)
+    assert not isinstance(value, Misshapen)  # of what was read none is sent on
+    if isinstance(value, tuple):
         encoded = b"".join(struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in value)
     else:
         encoded = value.encode("ascii", "replace")

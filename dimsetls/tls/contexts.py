@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography import x509
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from service_identity.hazmat import DNS_ID
@@ -30,12 +30,13 @@ from .bindings import (
     use_finite_field_group,
 )
 from .evidence import UNREADABLE, ObservedConnection, Refusal, RefusedAfterHandshake, record_event, record_verdict
-from .judgement import Code, Role, misuses, weaknesses
+from .judgement import Code, Objection, Role, misuses, weaknesses
 from .material import KeyMaterial, TrustRoots, name_of
 from .ocsp import must_staple, stapled_refusal
 from .policy import BCP195_RFC9325, ClientCertificate, TLSPolicy
 from .revocation import UNCHECKED, Revocation
-from .session import PeerCertificate
+from .rules import CertificateRule
+from .session import REMEMBERED_CERTIFICATES, PeerCertificate
 
 _VERIFY_CLIENT = {
     ClientCertificate.REQUIRED: SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
@@ -167,7 +168,8 @@ class _ConnectionWithProtocol(ObservedConnection):
 class ClientConnectionCreator:
     """Makes the client's end of TLS connections to the one server it names.
 
-    `server_name` is a DNS name or an IP address, to be found in the certificate's subjectAltName (RFC 9525).
+    `server_name` is a DNS name or an IP address, to be found in the certificate's subjectAltName (RFC 9525). It has to
+    meet one of `rules` as well, where there are any.
     """
 
     def __init__(
@@ -178,9 +180,11 @@ class ClientConnectionCreator:
         *,
         server_name: str,
         revocation: Revocation = UNCHECKED,
+        rules: Sequence[CertificateRule] = (),
     ) -> None:
         self.policy = policy
         self.server_name = _server_name(server_name)
+        self._rules = tuple(rules)
         self._context, self.not_enforced = _context(SSL.TLS_CLIENT_METHOD, policy, trust_roots, revocation)
         self._require_stapled = revocation.require_stapled
         if key_material is not None:
@@ -206,13 +210,21 @@ class ClientConnectionCreator:
         return refusal is None
 
     def _verdict(self, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
-        """The verdict of :func:`_verdict` and, on the server's own certificate, of service-identity on its name."""
+        """The verdict of :func:`_verdict` and, on the server's own certificate, on its name and by our rules."""
         code = _verdict(Role.SERVER, connection, certificate, found, depth)
         assert isinstance(connection, ObservedConnection)
         if depth > 0 or found or connection.evidence.unreadable:  # what OpenSSL refuses may not be readable either
             return code
-        connection.evidence.name_mismatch = self._name_mismatch(certificate.to_cryptography())
-        return code or (Code.NAME_MISMATCH if connection.evidence.name_mismatch else 0)
+        evidence, readable = connection.evidence, certificate.to_cryptography()
+        evidence.name_mismatch = self._name_mismatch(readable)
+        evidence.rule_mismatch = self._rule_mismatch(readable)
+        return code or (Code.NAME_MISMATCH if evidence.name_mismatch or evidence.rule_mismatch else 0)
+
+    def _rule_mismatch(self, certificate: x509.Certificate) -> str:
+        found = PeerCertificate.of(certificate)
+        if not self._rules or any(rule.matches(found) for rule in self._rules):
+            return ""
+        return f"expected {' or '.join(map(str, self._rules))}, the certificate is {found.subject}"
 
     def _name_mismatch(self, certificate: x509.Certificate) -> str:
         try:
@@ -231,22 +243,30 @@ def _verdict(role: Role, connection: SSL.Connection, certificate: X509, found: i
     assert isinstance(connection, ObservedConnection)
     if not record_verdict(connection, certificate, found, depth, not found):
         return found
-    evidence = connection.evidence
     try:
-        readable = certificate.to_cryptography()
-        if depth == 0:  # or we know not whom we admit
-            PeerCertificate.of(readable)
+        subject, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
     except UNREADABLE as error:
-        evidence.unreadable = f"the certificate cannot be read: {error}"
+        connection.evidence.unreadable = f"the certificate cannot be read: {error}"
         return Code.UNSPECIFIED
-    if depth > 0:
-        objections = [*weaknesses(readable, end_entity=False)]
-    else:  # the curve of this key is OpenSSL's business, which has an alert for it
-        objections = [each for each in weaknesses(readable) if each.code != Code.WRONG_CURVE]
-        objections += misuses(readable, frozenset({role}))
-    subject = readable.subject.rfc4514_string()
-    evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
+    connection.evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
     return objections[0].code if objections else 0
+
+
+@lru_cache(REMEMBERED_CERTIFICATES)
+def _judged(der: bytes, role: Role | None) -> tuple[str, tuple[Objection, ...]]:
+    """The subject of a certificate and what we have against it, in a chain where `role` is None.
+
+    None of it changes with time, which is OpenSSL's to judge, and a modality calls again and again: judged once, an
+    association costs a tenth less.
+    """
+    certificate = x509.load_der_x509_certificate(der)
+    subject = certificate.subject.rfc4514_string()
+    if role is None:
+        return subject, (*weaknesses(certificate, end_entity=False),)
+    PeerCertificate.of(certificate)  # or we know not whom we admit
+    # The curve of this key is OpenSSL's business, which has an alert for it.
+    found = [each for each in weaknesses(certificate) if each.code != Code.WRONG_CURVE]
+    return subject, (*found, *misuses(certificate, frozenset({role})))
 
 
 def _context(

@@ -33,15 +33,19 @@ class Transport(StrEnum):
     """Twisted's."""
 
 
-DEFAULT_TRANSPORT = Transport.MEMORY
+DEFAULT_TRANSPORT = Transport.STREAM
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class CurrentConnections:
-    """Makes connections as the present `creator` does; exchange it, and new connections follow the new policy."""
+    """Makes connections as the present `creator` does; exchange it, and new connections follow the new policy.
 
-    def __init__(self, creator: IOpenSSLServerConnectionCreator) -> None:
+    So it is with `transport`, which counts where the endpoint was given none.
+    """
+
+    def __init__(self, creator: IOpenSSLServerConnectionCreator, transport: Transport | None = None) -> None:
         self.creator = creator
+        self.transport = transport
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         return self.creator.serverConnectionForTLS(protocol)
@@ -62,14 +66,16 @@ class DicomTLSFactory(TLSMemoryBIOFactory):
         transport: Transport | None = None,
     ) -> None:
         super().__init__(creator, is_client, factory)
-        self._transport = transport or DEFAULT_TRANSPORT
+        self._creator = creator
+        self._transport = transport
         self._connect: Any = getattr(creator, "clientConnectionForTLS" if is_client else "serverConnectionForTLS")
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         wrapped = self.wrappedFactory.buildProtocol(addr)
         if wrapped is None:
             return None
-        if self._transport is Transport.STREAM:
+        current = self._creator.transport if isinstance(self._creator, CurrentConnections) else None
+        if (self._transport or current or DEFAULT_TRANSPORT) is Transport.STREAM:
             return TLSTransport(self, wrapped, self._connect)
         return TLSMemoryBIOProtocol(self, wrapped)
 

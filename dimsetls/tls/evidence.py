@@ -84,6 +84,8 @@ class Evidence:
     refusals: list[Refusal] = field(default_factory=list)
     name_mismatch: str = ""
     """On a client: why the certificate is not that of the server we meant."""
+    rule_mismatch: str = ""
+    """On a client: why the certificate is none that our rules accept for the server."""
     unreadable: str = ""
     """Why a certificate that OpenSSL accepts cannot be read."""
     status_refusal: StatusRefusal | None = None

@@ -142,6 +142,8 @@ def _with_tls(error: BaseException | None, evidence: Evidence, alert: Alert | No
             return _X509_CODES[refusal.code]
     if not evidence.refusals and evidence.name_mismatch:
         return "certificate-name-mismatch"
+    if not evidence.refusals and evidence.rule_mismatch:
+        return "certificate-not-allowed"
     if not evidence.refusals and evidence.unreadable:
         return "verification-refused"
     # OpenSSL sends alert 113 whatever we found in the stapled status; the row says what it was.
@@ -214,7 +216,7 @@ def _detail(error: BaseException | None, evidence: Evidence, alert: Alert | None
         way = "sent" if alert.sent else "received"
         seen.append(f"{way} alert {alert.number} {ALERTS.get(alert.number, 'unknown')}")
     seen += map(_refused, evidence.refusals)
-    seen += filter(None, (evidence.name_mismatch, evidence.unreadable))
+    seen += filter(None, (evidence.name_mismatch, evidence.rule_mismatch, evidence.unreadable))
     if evidence.status_refusal is not None:
         seen.append(evidence.status_refusal.sentence)
     if not evidence.handshake_completed and _other_language(evidence):

@@ -1,7 +1,8 @@
 """The first flights of a TLS handshake, written and read by hand, as far as they are in the clear.
 
 A stand-in that goes no further than its first message can offer anything ever registered, needs no keys, and is out
-of reach of every setting of OpenSSL's; that is what a check of those settings needs.
+of reach of every setting of OpenSSL's. That is what a check of those settings needs, and whoever asks an old peer
+(`node/probe`) for what OpenSSL no longer says. Nothing here encrypts.
 """
 
 from __future__ import annotations
@@ -42,14 +43,19 @@ ALL_SIGNATURES = (
 )
 
 SERVER_NAME, SUPPORTED_GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 10, 11, 13, 16
-EXTENDED_MASTER_SECRET, SESSION_TICKET, SUPPORTED_VERSIONS, KEY_SHARE, RENEGOTIATION = 23, 35, 43, 51, 0xFF01
+ENCRYPT_THEN_MAC, EXTENDED_MASTER_SECRET, SESSION_TICKET = 22, 23, 35
+SUPPORTED_VERSIONS, KEY_SHARE, RENEGOTIATION_INFO = 43, 51, 0xFF01
 """Extensions, by IANA's numbers."""
 
 EMPTY_RENEGOTIATION_SCSV = 0x00FF
 
-_ALERT, _HANDSHAKE = 0x15, 0x16
-_CLIENT_HELLO, _SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_REQUEST = 1, 2, 12, 13
+_SSL_3_0, _TLS_1_0 = 0x0300, 0x0301
+_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = range(0x14, 0x18)
+_CLIENT_HELLO, _SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_REQUEST, _SERVER_HELLO_DONE = 1, 2, 12, 13, 14
 _NAMED_CURVE, _FATAL = 3, 2
+_DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
+_FIRST_ELLIPTIC = 0xC001  # no suite below it has curves, and of those above only one that is in use has none
+_DHE_CHACHA20 = 0xCCAA
 _RANDOM = bytes(32)  # nobody ever finishes one of these handshakes
 
 
@@ -82,17 +88,23 @@ class Answer:
     """What a server answers in the clear: a ServerHello and, up to TLS 1.2, what comes with it; or an alert."""
 
     alert: int | None = None
+    """The first fatal one."""
     version: int = 0
+    """0 before the ServerHello."""
     suite: int = 0
     has_session_id: bool = False
     compression: int = 0
     extensions: dict[int, bytes] = field(default_factory=dict)
+    is_downgraded: bool = False
+    """The server marks that it could have spoken a newer version (RFC 8446 §4.1.3)."""
     group: int = 0
     """0 where there is none, or it is not told in the clear."""
     prime_bits: int = 0
     """Size of the finite field, with DHE up to TLS 1.2."""
     requested_signature_algorithms: tuple[int, ...] | None = None
     """Of the CertificateRequest, up to TLS 1.2; None if there was none."""
+    is_complete: bool = False
+    """The whole flight is there, up to ServerHelloDone; never in TLS 1.3."""
 
 
 def client_hello(
@@ -103,31 +115,39 @@ def client_hello(
     signature_algorithms: Iterable[int] = ALL_SIGNATURES,
     key_share: tuple[int, bytes] | None = None,
     server_name: str | None = None,
+    alpn: bytes = b"dicom",
+    compressions: bytes | None = None,
+    random: bytes = _RANDOM,
 ) -> bytes:
     """A ClientHello in its record that offers one version and, but for what is given, everything.
 
-    In TLS 1.3 without a key share the server says which group it wants and so much more (HelloRetryRequest).
+    Up to TLS 1.2 the version is the highest of those that are offered. In TLS 1.3 without a key share the server says
+    which group it wants and so much more (HelloRetryRequest).
     """
     extensions = {
         SUPPORTED_GROUPS: _vector(2, _words(groups)),
         POINT_FORMATS: _vector(1, b"\0"),
         SIGNATURE_ALGORITHMS: _vector(2, _words(signature_algorithms)),
-        ALPN: _vector(2, _vector(1, b"dicom")),
+        ENCRYPT_THEN_MAC: b"",
         EXTENDED_MASTER_SECRET: b"",
         SESSION_TICKET: b"",
     }
+    if alpn:
+        extensions[ALPN] = _vector(2, _vector(1, alpn))
     if server_name is not None:
         extensions[SERVER_NAME] = _vector(2, b"\0" + _vector(2, server_name.encode("ascii")))
     if version >= TLSVersion.TLS_1_3:
         extensions[SUPPORTED_VERSIONS] = _vector(1, _words([version]))
         share = b"" if key_share is None else key_share[0].to_bytes(2, "big") + _vector(2, key_share[1])
         extensions[KEY_SHARE] = _vector(2, share)
-    compressions = b"\0" if version >= TLSVersion.TLS_1_3 else b"\1\0"
+    if compressions is None:
+        compressions = b"\0" if version >= TLSVersion.TLS_1_3 else b"\1\0"
     body = b"".join((
-        min(version, TLSVersion.TLS_1_2).to_bytes(2, "big"), _RANDOM, _vector(1, b""),
-        _vector(2, _words([*suites, EMPTY_RENEGOTIATION_SCSV])), _vector(1, compressions), _extended(extensions),
+        min(version, TLSVersion.TLS_1_2).to_bytes(2, "big"), random, _vector(1, b""),
+        _vector(2, _words([*suites, EMPTY_RENEGOTIATION_SCSV])), _vector(1, compressions),
+        _extended(extensions) if version > _SSL_3_0 else b"",  # extensions came with TLS
     ))  # fmt: skip
-    return _record(_CLIENT_HELLO, body)
+    return _record(_CLIENT_HELLO, body, min(version, _TLS_1_0))  # what every server can read (RFC 5246 Appendix E.1)
 
 
 def server_hello(*, version: int, suite: int, extensions: dict[int, bytes]) -> bytes:
@@ -145,27 +165,32 @@ def read_client_hello(data: bytes) -> ClientHello:
 
 
 def read_answer(data: bytes) -> Answer:
-    """What a server of ours answers."""
+    """What of a server's answer has come; ValueError if it is no TLS."""
     answer = Answer()
     for kind, body in _records(data):
-        if kind == _ALERT and len(body) == 2 and body[0] == _FATAL:
+        if kind == _ALERT and len(body) == 2 and body[0] == _FATAL and answer.alert is None:
             answer.alert = body[1]
     for kind, body in _messages(data):
         reader = _Reader(body)
         if kind == _SERVER_HELLO:
-            answer.version, _ = reader.number(2), reader.take(32)
+            if len(body) < 38 or len(body) < 38 + body[34]:
+                raise ValueError(f"a ServerHello of {len(body)} bytes is too short")
+            answer.version, random = reader.number(2), reader.take(32)
+            answer.is_downgraded = random[24:] in _DOWNGRADED
             answer.has_session_id = bool(reader.vector(1))
             answer.suite, answer.compression = reader.number(2), reader.number(1)
             answer.extensions = _extensions(reader.vector(2) if reader.left else b"")
             answer.version = int.from_bytes(answer.extensions.get(SUPPORTED_VERSIONS, body[:2]), "big")
             answer.group = int.from_bytes(answer.extensions.get(KEY_SHARE, b"")[:2], "big")
-        elif kind == _SERVER_KEY_EXCHANGE and body[0] == _NAMED_CURVE:
-            answer.group = int.from_bytes(body[1:3], "big")
+        elif kind == _SERVER_KEY_EXCHANGE and answer.suite >= _FIRST_ELLIPTIC and answer.suite != _DHE_CHACHA20:
+            answer.group = int.from_bytes(body[1:3], "big") if body[:1] == bytes((_NAMED_CURVE,)) else 0
         elif kind == _SERVER_KEY_EXCHANGE:
             answer.prime_bits = int.from_bytes(reader.vector(2), "big").bit_length()
         elif kind == _CERTIFICATE_REQUEST:
             reader.vector(1)
             answer.requested_signature_algorithms = _numbers(reader.vector(2))
+        elif kind == _SERVER_HELLO_DONE:
+            answer.is_complete = bool(answer.version)
     return answer
 
 
@@ -188,17 +213,28 @@ class _Reader:
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    reader = _Reader(data)
-    while reader.left:
-        kind, _ = reader.number(1), reader.take(2)
-        yield kind, reader.vector(2)
+    """The whole records in the clear: all before the first that may be encrypted."""
+    at = 0
+    while len(data) - at >= 5:
+        kind, length = data[at], int.from_bytes(data[at + 3 : at + 5], "big")
+        if not _CHANGE_CIPHER_SPEC <= kind <= _APPLICATION_DATA or data[at + 1] != 3:
+            raise ValueError(f"a TLS record cannot begin with {data[at : at + 3].hex(' ')}")
+        if kind in (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA) or len(data) - at - 5 < length:
+            return
+        yield kind, data[at + 5 : at + 5 + length]
+        at += 5 + length
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Handshake messages; one may span records, and a record may hold several (RFC 5246 §6.2.1)."""
-    reader = _Reader(b"".join(body for kind, body in _records(data) if kind == _HANDSHAKE))
-    while reader.left:
-        yield reader.number(1), reader.vector(3)
+    """The whole handshake messages; one may span records, and a record may hold several (RFC 5246 §6.2.1)."""
+    stream = b"".join(body for kind, body in _records(data) if kind == _HANDSHAKE)
+    at = 0
+    while len(stream) - at >= 4:
+        end = at + 4 + int.from_bytes(stream[at + 1 : at + 4], "big")
+        if end > len(stream):
+            return
+        yield stream[at], stream[at + 4 : end]
+        at = end
 
 
 def _extensions(data: bytes) -> dict[int, bytes]:
@@ -213,8 +249,8 @@ def _extended(extensions: dict[int, bytes]) -> bytes:
     return _vector(2, b"".join(number.to_bytes(2, "big") + _vector(2, value) for number, value in extensions.items()))
 
 
-def _record(kind: int, body: bytes) -> bytes:
-    return b"\x16\x03\x01" + _vector(2, kind.to_bytes(1, "big") + _vector(3, body))
+def _record(kind: int, body: bytes, version: int = _TLS_1_0) -> bytes:
+    return b"\x16" + version.to_bytes(2, "big") + _vector(2, kind.to_bytes(1, "big") + _vector(3, body))
 
 
 def _vector(size: int, value: bytes) -> bytes:

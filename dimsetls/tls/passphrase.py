@@ -41,6 +41,13 @@ class Passphrase:
         return cls(Path(directory, name), is_credential=True)
 
     def __call__(self) -> bytes:
+        lines = self.content().splitlines()
+        if not lines or not lines[0]:
+            raise ConfigurationError(f"passphrase file {self.path} begins with an empty line; expected a passphrase")
+        return lines[0]
+
+    def content(self) -> bytes:
+        """All of the file, for secrets that have several lines. Raises as the call does."""
         try:
             with open(self.path, "rb") as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -54,7 +61,4 @@ class Passphrase:
                 f"passphrase file {self.path} is open to group or others (mode {mode:04o}); expected 0600 or 0400: "
                 f"chmod 600 {self.path}"
             )
-        lines = content.splitlines()
-        if not lines or not lines[0]:
-            raise ConfigurationError(f"passphrase file {self.path} begins with an empty line; expected a passphrase")
-        return lines[0]
+        return content

@@ -68,43 +68,44 @@ class TLSPolicy:
     ) -> TLSPolicy:
         """The same policy with less in it, in the order given; what is not given stays.
 
-        Raises ConfigurationError with every value that would widen it, and if nothing is left.
+        Raises ConfigurationError with every value that would widen it, and if nothing is left; each problem begins with
+        the keyword that it is with.
         """
         low = minimum_version or self.minimum_version
         high = maximum_version or self.maximum_version
-        problems = [*self._beyond(low, high)]
+        problems = [*self._beyond(low, high, "maximum_version" if minimum_version is None else "minimum_version")]
         chosen: dict[str, tuple[str, ...]] = {}
-        for part, kind, wanted, version in (
-            ("cipher_suites", "cipher suite", cipher_suites, TLSVersion.TLS_1_2),
-            ("tls13_cipher_suites", "TLS 1.3 cipher suite", tls13_cipher_suites, TLSVersion.TLS_1_3),
-            ("groups", "group", groups, low),
+        for part, wanted, version in (
+            ("cipher_suites", cipher_suites, TLSVersion.TLS_1_2),
+            ("tls13_cipher_suites", tls13_cipher_suites, TLSVersion.TLS_1_3),
+            ("groups", groups, low),
         ):
             listed: tuple[str, ...] = getattr(self, part)
             problems += [
-                f"{kind} {value!r} is not in the TLS profile {self.name}, which can be narrowed and not widened; "
+                f"{part}: {value!r} is not in the TLS profile {self.name}, which can be narrowed and not widened; "
                 f"{did_you_mean(value, listed) if listed else 'expected none, as it has none'}"
                 for value in wanted if value not in listed
             ]
             if low <= version <= high:
                 chosen[part] = tuple(dict.fromkeys(wanted)) or listed
             elif wanted and not problems:
-                problems.append(f"{kind}s are named ({', '.join(wanted)}), but {version} is left out by the versions; "
-                                "expected the one or the other")
+                problems.append(f"{part}: {', '.join(wanted)} cannot be used, as {version} is left out by the "
+                                "versions; expected the one or the other")
             else:
                 chosen[part] = ()
         if problems:
             raise ConfigurationError(*problems)
         return replace(self, minimum_version=low, maximum_version=high, **chosen)  # type: ignore[arg-type]
 
-    def _beyond(self, low: TLSVersion, high: TLSVersion) -> Iterator[str]:
+    def _beyond(self, low: TLSVersion, high: TLSVersion, given: str) -> Iterator[str]:
         if low < self.minimum_version:
-            yield (f"minimum version {low} is below that of the TLS profile {self.name}; "
+            yield (f"minimum_version: {low} is below that of the TLS profile {self.name}; "
                    f"expected {self.minimum_version} or above")
         if high > self.maximum_version:
-            yield (f"maximum version {high} is above that of the TLS profile {self.name}; "
+            yield (f"maximum_version: {high} is above that of the TLS profile {self.name}; "
                    f"expected {self.maximum_version} or below")
         if low > high:
-            yield f"minimum version {low} is above the maximum version {high}, which leaves none; expected a range"
+            yield f"{given}: {low} as the least and {high} as the highest version leave none; expected a range"
 
 
 LEGACY = "legacy-"

@@ -232,14 +232,14 @@ def _client(creator: ClientConnectionCreator, policy: TLSPolicy) -> Iterator[str
     if not connection.get_verify_mode() & SSL.VERIFY_PEER:
         yield "expected the server's certificate to be verified, found that it is not"
     suite = suites[-1]
-    secured = {flights.RENEGOTIATION: b"\0", flights.EXTENDED_MASTER_SECRET: b""}
+    secured = {flights.RENEGOTIATION_INFO: b"\0", flights.EXTENDED_MASTER_SECRET: b""}
     for name, version in _OLD_VERSIONS.items():
         if not _refuses(creator, flights.server_hello(version=version, suite=suite, extensions=secured)):
             yield f"expected a server of {name} to be refused, found that it is not"
     if TLSVersion.TLS_1_2 in versions:
         if flights.EXTENDED_MASTER_SECRET not in hello.extensions:
             yield "expected extended_master_secret (RFC 9325 §3.5), found that it is not offered"
-        del secured[flights.RENEGOTIATION]
+        del secured[flights.RENEGOTIATION_INFO]
         if not _refuses(creator, flights.server_hello(version=TLSVersion.TLS_1_2, suite=suite, extensions=secured)):
             yield "expected a server without secure renegotiation (RFC 9325 §3.5) to be refused, found that it is not"
     yield from _client_in_full(creator, policy)

@@ -4,6 +4,7 @@ r"""The `dicomtls:` endpoint strings, for serverFromString and clientFromString.
 
     dicomtls:2762:certKey=FILE:privateKey=FILE:trustRoots=FILE
     dicomtls:2762:interface=\:\:1:backlog=50:profile=bcp195-rfc9325:clientCertificate=optional:certKey=…
+    dicomtls:2762:transport=memory:certKey=… TLS is carried by Twisted's implementation, not by ours (stream)
     dicomtls:haproxy:tcp:2762:certKey=…      any other server endpoint inside: systemd:, unix:, tcp6:, haproxy:
     dicomtls:host=pacs.example:port=2762:trustRoots=FILE:certKey=FILE:privateKey=FILE
 
@@ -15,6 +16,7 @@ What is wrong with the string itself raises ValueError.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
@@ -28,7 +30,7 @@ from zope.interface import implementer
 
 from ..errors import ConfigurationError
 from .contexts import ClientConnectionCreator, ServerConnectionCreator
-from .endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint
+from .endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint, Transport
 from .material import KeyMaterial, TrustRoots
 from .policy import BCP195_RFC9325, ClientCertificate, TLSPolicy, did_you_mean, nearest, profile
 from .selfcheck import verify
@@ -36,12 +38,13 @@ from .selfcheck import verify
 DICOM_TLS_PORT = 2762
 """`dicom-tls`, recommended by PS3.15 B.12."""
 
-_TLS = ("profile", "certKey", "privateKey", "trustRoots")
+_TLS = ("profile", "certKey", "privateKey", "trustRoots", "transport")
 _SERVER = (*_TLS, "clientCertificate")
 _TCP = ("interface", "backlog")
 _CLIENT = ("host", "port", "serverName", *_TLS, "timeout", "bindAddress")
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
@@ -61,11 +64,11 @@ class DicomTLSServerParser:
             raise ValueError("dicomtls: says not where to listen; expected a port, or another server endpoint")
         policy, trust_roots, key_material = _load(kwargs, need_key=True)
         assert key_material is not None
-        if rule := kwargs.get("clientCertificate"):
-            policy = policy.with_client_certificate(_client_certificate(rule))
+        if rule := _choice(kwargs, "clientCertificate", ClientCertificate):
+            policy = policy.with_client_certificate(rule)
         creator = ServerConnectionCreator(policy, key_material, trust_roots)
         verify(creator)
-        return DicomTLSServerEndpoint(endpoint, creator)
+        return DicomTLSServerEndpoint(endpoint, creator, _choice(kwargs, "transport", Transport))
 
 
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
@@ -90,7 +93,7 @@ class DicomTLSClientParser:
         server_name = words.get("serverName", host)
         creator = ClientConnectionCreator(policy, trust_roots, key_material, server_name=server_name)
         verify(creator)
-        return DicomTLSClientEndpoint(endpoint, creator)
+        return DicomTLSClientEndpoint(endpoint, creator, _choice(words, "transport", Transport))
 
 
 def _load(words: Mapping[str, str], *, need_key: bool) -> tuple[TLSPolicy, TrustRoots, KeyMaterial | None]:
@@ -128,12 +131,15 @@ def _profile(name: str) -> TLSPolicy:
     return policy
 
 
-def _client_certificate(word: str) -> ClientCertificate:
+def _choice(words: Mapping[str, str], word: str, kind: type[E]) -> E | None:
+    """What of `kind` the keyword names; None where it is not given."""
+    if not words.get(word):
+        return None
     try:
-        return ClientCertificate(word)
+        return kind(words[word])
     except ValueError:
-        rules = [rule.value for rule in ClientCertificate]
-        raise ValueError(f"dicomtls: has clientCertificate={word}; {did_you_mean(word, rules)}") from None
+        known = [each.value for each in kind]
+        raise ValueError(f"dicomtls: has {word}={words[word]}; {did_you_mean(words[word], known)}") from None
 
 
 def _tcp_endpoint(reactor: Any, port: str, words: Mapping[str, str]) -> IStreamServerEndpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ from dimsetls.dimse.messages import (
     Response,
     answer,
     number,
-    read_response,
+    read_message,
 )
 from dimsetls.dimse.status import Status
 from dimsetls.errors import LocalProtocolError, RemoteProtocolError
@@ -149,7 +151,7 @@ def test_an_error_comment_is_at_most_64_characters_of_the_default_repertoire():
 
 @pytest.mark.parametrize("response", OF_ANY_OPERATION)
 def test_a_response_to_any_operation_comes_back_from_the_wire(response):
-    assert read_response(over_the_wire(response.command())) == response
+    assert read_message(Response, over_the_wire(response.command())) == response
 
 
 @pytest.mark.parametrize("element", [
@@ -159,7 +161,7 @@ def test_a_response_without_a_mandatory_element_is_refused(element):
     command = OF_ANY_OPERATION[1].command()
     del command[element]
     with pytest.raises(MissingElement, match=element.name):
-        read_response(command)
+        read_message(Response, command)
 
 
 def test_a_missing_element_is_the_peers_error():
@@ -187,7 +189,7 @@ VALUES = st.one_of(st.integers(0, 0xFFFF), st.text(max_size=70), st.tuples(st.in
 
 @given(st.dictionaries(st.sampled_from(Element), VALUES))
 def test_any_command_set_is_a_message_or_the_peers_error(command):
-    for read in (read_response, lambda command: write_command(answer(command, 0x0110).command())):
+    for read in (partial(read_message, Response), lambda command: write_command(answer(command, 0x0110).command())):
         try:
             read(command)
         except RemoteProtocolError:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.datadict import keyword_for_tag
 from pynetdicom.dsutils import encode
 
-from dimsetls.codes import CommandField
+from dimsetls.codes import CommandField, Priority
 from dimsetls.dimse import reading
 from dimsetls.dimse.command import AE_ELEMENTS, AT_ELEMENTS, UI_ELEMENTS, Element, read_command, write_command
 from dimsetls.dimse.messages import (
@@ -28,6 +28,7 @@ from dimsetls.dimse.messages import (
     InvalidElement,
     MissingElement,
     elements_of,
+    number,
 )
 from dimsetls.dimse.normalized import (
     NActionRQ,
@@ -169,8 +170,8 @@ def test_a_refusal_shows_control_characters_as_such_and_no_more_than_64_characte
 
 @pytest.mark.parametrize("priority", [0, 1, 2, 3, 0xFFFF])
 def test_no_priority_is_a_reason_to_refuse(priority):
-    message = CStoreRQ(1, "1.2", "1.3", priority)
-    assert read_request(message.command()) == message
+    read = read_request(CStoreRQ(1, "1.2", "1.3", priority).command())
+    assert read == CStoreRQ(1, "1.2", "1.3", priority if priority < 3 else Priority.MEDIUM)
 
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector.has_data_set], ids=name)
@@ -216,17 +217,28 @@ def test_retired_and_unknown_elements_are_skipped(vector):
 
 @pytest.mark.parametrize("vector", VECTORS, ids=name)
 def test_an_odd_length_and_a_number_of_another_length_are_refused(vector):
+    def read_all(wire):
+        command = read_command(wire)
+        for element in (E.COMMAND_FIELD, E.COMMAND_DATA_SET_TYPE):  # which the assembler reads
+            number(command, element)
+        return read(command)
+
+    def refused(wire):
+        with pytest.raises(InvalidElement) as raised:
+            read_all(wire)
+        return raised.value
+
     at = 12
     while at < len(vector.wire):
         element = int.from_bytes(vector.wire[at + 2 : at + 4], "little")
         length = int.from_bytes(vector.wire[at + 4 : at + 8], "little")
         end = at + 8 + length
         before, value, after = vector.wire[: at + 4], vector.wire[at + 8 : end], vector.wire[end:]
-        with pytest.raises(RemoteProtocolError, match=f"0000,{element:04X}"):
-            read_command(before + (length + 1).to_bytes(4, "little") + value + b"\0" + after)
+        error = refused(before + (length + 1).to_bytes(4, "little") + value + b"\0" + after)
+        assert (error.element, error.status) == (element, 0x0212)
         if length == 2:
-            with pytest.raises(RemoteProtocolError, match=rf"\(0000,{element:04X}\) has 4 bytes, not 2"):
-                read_command(before + b"\4\0\0\0" + value + b"\0\0" + after)
+            error = refused(before + b"\4\0\0\0" + value + b"\0\0" + after)
+            assert f"(0000,{element:04X}) has 4 bytes, not 2" in str(error)
         at = end
 
 
@@ -241,6 +253,8 @@ def values(element: Element) -> st.SearchStrategy[Any]:
         return UIDS
     if element in AE_ELEMENTS:
         return AE_TITLES
+    if element is E.PRIORITY:
+        return st.sampled_from(Priority)
     if element is E.STATUS:
         return st.sampled_from(Status) | st.integers(0, 0xFFFF)
     return COMMENTS if element is E.ERROR_COMMENT else TAGS if element in AT_ELEMENTS else st.integers(0, 0xFFFF)

@@ -20,6 +20,7 @@ from dimsetls.tls.authority import DevelopmentAuthority, DevelopmentCertificate
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.evidence import ObservedConnection, record_event
 from dimsetls.tls.policy import BCP195_RFC9325
+from dimsetls.tls.rules import CertificateRule
 
 SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
 ENCIPHERS = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
@@ -91,8 +92,10 @@ def present(context: SSL.Context, issued: DevelopmentCertificate) -> None:
 @pytest.fixture
 def against_server(link_between: Any, root: DevelopmentAuthority, policy: Any) -> Callable[..., Any]:
     """What our client says of a server with that certificate; and what the server hears."""
-    def meet(issued: DevelopmentCertificate) -> Any:
-        ours = ClientConnectionCreator(policy, root.trust_roots, server_name="localhost")
+    def meet(issued: DevelopmentCertificate, *rules: str) -> Any:
+        ours = ClientConnectionCreator(
+            policy, root.trust_roots, server_name="localhost", rules=[CertificateRule.parse(rule) for rule in rules]
+        )
         wire = link_between(CarelessServer(issued), ours).pump()
         return wire.client_user, wire.server_user
 
@@ -180,11 +183,31 @@ def test_an_rsa_server_key_for_encryption_only_is_refused_in_our_own_words(again
     assert "has a key usage without digitalSignature; expected it, as the key signs the handshake" in ours.fault.detail
 
 
+def test_a_certificate_that_was_seen_before_is_judged_as_the_first_time(against_server, root):
+    """Judgements are kept."""
+    issued = directly(root, rsa.generate_private_key(65537, 2048), ENCIPHERS, BOTH)
+    first, second = (against_server(issued)[0].fault for _ in range(2))
+    assert first == second
+    assert "has a key usage without digitalSignature" in second.detail
+
+
 def test_a_wrong_name_is_told_with_the_alert_for_bad_certificates(against_server, root):
     """A bare refusal by a callback would send internal_error, which sends the peer's operator the wrong way."""
     elsewhere = root.issue_server(names=["elsewhere.example"])
     ours, theirs = against_server(elsewhere)
     assert (ours.fault.name, ours.fault.alert, theirs.fault.alert) == ("certificate-name-mismatch", 42, 42)
+
+
+@pytest.mark.parametrize("rule", ["dns:localhost and issuer:CN=other", "dns:pacs.example", f"spki:{'0' * 64}"])
+def test_a_server_whose_certificate_no_rule_accepts_is_refused_like_one_of_a_wrong_name(against_server, root, rule):
+    issued = root.issue_server(names=["localhost"])
+    ours, theirs = against_server(issued, rule)
+    assert (ours.fault.name, ours.fault.alert, theirs.fault.alert) == ("certificate-not-allowed", 42, 42)
+    assert f"expected {rule}, the certificate is CN=" in ours.fault.detail
+    ours, theirs = against_server(issued, rule, "dns:localhost")
+    assert (ours.reason, ours.session.peer.dns_names) == (None, ("localhost",))
+    name = against_server(root.issue_server(names=["elsewhere.example"]), rule)[0].fault.name
+    assert name == "certificate-name-mismatch"
 
 
 @pytest.mark.parametrize(("make", "issued_with", "role", "found", "expected"), [

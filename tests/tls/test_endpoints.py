@@ -16,8 +16,9 @@ from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface.verify import verifyObject
 
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
-from dimsetls.tls.endpoints import DicomTLSClientEndpoint, DicomTLSServerEndpoint, Transport
+from dimsetls.tls.endpoints import CurrentConnections, DicomTLSClientEndpoint, DicomTLSServerEndpoint, Transport
 from dimsetls.tls.policy import BCP195_RFC9325
+from dimsetls.tls.transport import TLSTransport
 
 V1_HEADER = b"PROXY TCP4 198.51.100.7 198.51.100.1 40000 2762\r\n"
 V2_HEADER = bytes.fromhex("0d0a0d0a000d0a515549540a 21 21 0024") + bytes.fromhex(
@@ -111,6 +112,17 @@ def test_a_factory_may_decline_a_connection(accepting):
     reactor = MemoryReactorClock()
     DicomTLSServerEndpoint(TCP4ServerEndpoint(reactor, 0), accepting).listen(Full())
     assert reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "192.0.2.1", 50000)) is None
+
+
+def test_what_carries_tls_may_be_exchanged_for_new_connections(accepting, user):
+    current = CurrentConnections(accepting, Transport.STREAM)
+    reactor = MemoryReactorClock()
+    DicomTLSServerEndpoint(TCP4ServerEndpoint(reactor, 0), current).listen(Factory.forProtocol(lambda: user))
+    [(_, factory, *_)] = reactor.tcpServers
+    made = [factory.buildProtocol(None)]
+    current.transport = Transport.MEMORY
+    made.append(factory.buildProtocol(None))
+    assert [isinstance(each, TLSTransport) for each in made] == [True, False]
 
 
 def test_what_is_written_leaves_at_once(link):

@@ -147,7 +147,7 @@ NOT_PROVOKED: dict[str, str] = {row.name: _UPPER_LAYER for row in CONDITIONS.val
     "answer-timeout": "a deadline of the requestor's; tests/association/test_requestor.py",
     "response-timeout": "a deadline of who invokes an operation; tests/association/test_operations.py",
     "below-policy": "a context cannot negotiate it; the check of the effective policy stops the start",
-    "certificate-not-allowed": "answered with A-ASSOCIATE-RJ; tests/association/test_admission.py",
+    "certificate-not-allowed": "by the rules for a peer; tests/tls/test_contexts_certificates.py",
     "token-certificate-mismatch": "a matter of user identity",
     "key-usage-limit": "24 million records; tests/association/test_key_usage.py lowers the limit",
     "local-key-unusable": "the start fails in words; tests/tls/test_material.py",

@@ -77,7 +77,7 @@ def test_a_refusal_is_an_alert(answer):
 def test_a_server_hello_of_ours_is_read_back_and_understood(authority):
     creator = ClientConnectionCreator(BCP195_RFC9325, authority.trust_roots, server_name="localhost")
     suite = SUITES["ECDHE-ECDSA-AES256-GCM-SHA384"]
-    extensions = {flights.RENEGOTIATION: b"\0", flights.EXTENDED_MASTER_SECRET: b""}
+    extensions = {flights.RENEGOTIATION_INFO: b"\0", flights.EXTENDED_MASTER_SECRET: b""}
     for version, alert in ((0x0302, 70), (TLSVersion.TLS_1_2, None)):
         hello = flights.server_hello(version=version, suite=suite, extensions=extensions)
         found = flights.read_answer(hello)

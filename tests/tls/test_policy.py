@@ -113,24 +113,26 @@ def test_a_version_left_out_takes_its_suites_with_it():
 
 @pytest.mark.parametrize(("policy", "narrower", "expected"), [
     (BCP195_RFC9325, {"groups": ["P-512"]},
-     ["group 'P-512' is not in the TLS profile bcp195-rfc9325, which can be narrowed and not widened; did you mean "
+     ["groups: 'P-512' is not in the TLS profile bcp195-rfc9325, which can be narrowed and not widened; did you mean "
       "P-256? (expected one of X25519, P-256, P-384)"]),
     (BCP195_RFC9325, {"cipher_suites": ["AES128-SHA"], "tls13_cipher_suites": ["TLS_AES_128_CCM_SHA256"]},
-     ["cipher suite 'AES128-SHA' is not in the TLS profile bcp195-rfc9325, which can be narrowed and not widened; ",
-      "TLS 1.3 cipher suite 'TLS_AES_128_CCM_SHA256' is not in the TLS profile bcp195-rfc9325, which can be narrowed "
+     ["cipher_suites: 'AES128-SHA' is not in the TLS profile bcp195-rfc9325, which can be narrowed and not widened; ",
+      "tls13_cipher_suites: 'TLS_AES_128_CCM_SHA256' is not in the TLS profile bcp195-rfc9325, which can be narrowed "
       "and not widened; did you mean TLS_AES_128_GCM_SHA256?"]),
     (PROFILES["tls13-only"], {"minimum_version": TLSVersion.TLS_1_2},
-     ["minimum version TLS 1.2 is below that of the TLS profile tls13-only; expected TLS 1.3 or above"]),
+     ["minimum_version: TLS 1.2 is below that of the TLS profile tls13-only; expected TLS 1.3 or above"]),
     (PROFILES["tls13-only"], {"cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256"]},
-     ["cipher suite 'ECDHE-RSA-AES128-GCM-SHA256' is not in the TLS profile tls13-only, which can be narrowed and not "
-      "widened; expected none, as it has none"]),
+     ["cipher_suites: 'ECDHE-RSA-AES128-GCM-SHA256' is not in the TLS profile tls13-only, which can be narrowed and "
+      "not widened; expected none, as it has none"]),
     (BCP195_RFC9325.narrow(maximum_version=TLSVersion.TLS_1_2), {"maximum_version": TLSVersion.TLS_1_3},
-     ["maximum version TLS 1.3 is above that of the TLS profile bcp195-rfc9325; expected TLS 1.2 or below"]),
+     ["maximum_version: TLS 1.3 is above that of the TLS profile bcp195-rfc9325; expected TLS 1.2 or below"]),
     (BCP195_RFC9325, {"minimum_version": TLSVersion.TLS_1_3, "maximum_version": TLSVersion.TLS_1_2},
-     ["minimum version TLS 1.3 is above the maximum version TLS 1.2, which leaves none; expected a range"]),
+     ["minimum_version: TLS 1.3 as the least and TLS 1.2 as the highest version leave none; expected a range"]),
+    (PROFILES["tls13-only"], {"maximum_version": TLSVersion.TLS_1_2},
+     ["maximum_version: TLS 1.3 as the least and TLS 1.2 as the highest version leave none; expected a range"]),
     (BCP195_RFC9325, {"minimum_version": TLSVersion.TLS_1_3, "cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256"]},
-     ["cipher suites are named (ECDHE-RSA-AES128-GCM-SHA256), but TLS 1.2 is left out by the versions; expected the "
-      "one or the other"]),
+     ["cipher_suites: ECDHE-RSA-AES128-GCM-SHA256 cannot be used, as TLS 1.2 is left out by the versions; expected "
+      "the one or the other"]),
 ])
 def test_a_policy_is_never_widened_and_never_emptied(policy, narrower, expected):
     with pytest.raises(ConfigurationError) as caught:

@@ -12,7 +12,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.systemd import ListenFDs
 
 from dimsetls.errors import ConfigurationError
-from dimsetls.tls.endpoints import DicomTLSClientEndpoint, DicomTLSFactory
+from dimsetls.tls.endpoints import DicomTLSClientEndpoint, DicomTLSFactory, Transport
 from dimsetls.tls.policy import ClientCertificate
 from dimsetls.tls.strings import DicomTLSServerParser
 
@@ -83,6 +83,17 @@ def test_systemd(files, monkeypatch):
 def test_the_rule_for_client_certificates(files, rule):
     assert server(f"dicomtls:2762:clientCertificate={rule.value}:{files}")._creator.policy.client_certificate is rule
     assert server(f"dicomtls:2762:{files}")._creator.policy.client_certificate is ClientCertificate.REQUIRED
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_the_transport(files, transport):
+    client = f"dicomtls:host=127.0.0.1:transport={transport.value}:{files}"
+    for endpoint in (
+        server(f"dicomtls:2762:transport={transport.value}:{files}"),
+        server(f"dicomtls:haproxy:tcp:2762:transport={transport.value}:{files}"),
+        clientFromString(MemoryReactorClock(), client),
+    ):
+        assert endpoint._transport is transport
 
 
 def test_a_legacy_profile_takes_more_than_an_endpoint_string(files):
@@ -170,9 +181,10 @@ def test_an_inner_endpoint_nobody_knows():
         server("dicomtls:tpc:2762")
 
 
-def test_a_rule_nobody_knows(files):
-    with pytest.raises(ValueError, match="has clientCertificate=requird; did you mean required\\?"):
-        server(f"dicomtls:2762:clientCertificate=requird:{files}")
+@pytest.mark.parametrize(("word", "meant"), [("clientCertificate=requird", "required"), ("transport=memry", "memory")])
+def test_a_choice_that_is_none(files, word, meant):
+    with pytest.raises(ValueError, match=f"has {word}; did you mean {meant}\\?"):
+        server(f"dicomtls:2762:{word}:{files}")
 
 
 @pytest.mark.parametrize(("description", "sentence"), [

@@ -22,10 +22,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from dimsetls.testing import Link, tls_endpoints
+from dimsetls.tls import endpoints
 from dimsetls.tls.endpoints import DicomTLSFactory, Transport
-from dimsetls.tls.transport import RECORD, ITakesViews
+from dimsetls.tls.policy import TLSVersion
+from dimsetls.tls.transport import ITakesViews
+from dimsetls.tls.transport_room import RECORD
 
 from .conftest import User
+from .provocations import Bench
 
 MEGABYTE = bytes(range(256)) * 4096
 
@@ -265,6 +269,22 @@ def test_there_is_one_producer_at_a_time(call):
     made.client.transport.registerProducer(Producer(), True)
     with pytest.raises(RuntimeError, match="never unregistered"):
         made.client.transport.registerProducer(Producer(), True)
+
+
+@pytest.mark.parametrize("name", list(Transport))
+def test_what_is_written_while_new_keys_are_agreed_waits_for_them(link_between, authority, stranger, monkeypatch, name):
+    """Contexts of ours never renegotiate; those of an embedder may."""
+    monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", name)
+    bench = Bench(TLSVersion.TLS_1_2, link_between, authority, stranger)
+    wire = bench.link(bench.raw_server(lambda context: None), bench.raw_client(lambda context: None)).pump()
+    connection = wire.server.getHandle()
+    assert connection.renegotiate()
+    connection.do_handshake()  # asks the client for a ClientHello
+    for word in (b"first ", b"second"):
+        wire.server_user.transport.write(word)
+        wire.pump()
+    assert wire.client_user.received == b"first second"
+    assert connection.total_renegotiations() == 1
 
 
 def test_a_refusal_is_told_to_the_peer_before_the_end(authority, stranger, transport):

@@ -1,0 +1,114 @@
+"""Both ways to take plain text out of OpenSSL are the same, byte for byte and end for end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import OpenSSL
+import pytest
+from OpenSSL import SSL
+
+from dimsetls.testing import tamper
+from dimsetls.tls.transport_room import KNOWN, RECORD, BoundRoom, PublicRoom, Room
+
+SIZE = 8 * RECORD
+
+
+class Reader:
+    """Fills a room from one end of a connection, as long as something comes."""
+
+    def __init__(self, kind: type[PublicRoom], wire: Any) -> None:
+        self.room, self.connection = kind(SIZE), wire.server.getHandle()
+        self.fills: list[bytes] = []
+        self.end: SSL.Error | None = None
+
+    def read(self, octets: bytes) -> Reader:
+        if octets:
+            self.connection.bio_write(octets)
+        self.end = None
+        while self.end is None:
+            count, self.end = self.room.fill(self.connection)
+            self.fills.append(bytes(self.room.view[:count]))
+        return self
+
+    @property
+    def outcome(self) -> tuple[list[bytes], type, tuple[Any, ...]]:
+        return self.fills, type(self.end), self.end.args if self.end else ()
+
+
+def words(*sizes: int) -> list[bytes]:
+    chance = random.Random(7)
+    return [chance.randbytes(size) for size in sizes]
+
+
+def sent(wire: Any, *sizes: int) -> bytes:
+    """What goes over the network when the client says words of these sizes."""
+    for word in words(*sizes):
+        wire.client_user.transport.write(word)
+    said = b"".join(wire.client_end.sent)
+    wire.client_end.sent.clear()
+    return said
+
+
+@pytest.fixture
+def both(link, policy) -> Callable[..., Any]:
+    """The outcome of the same deed for each kind of room; they must not differ."""
+
+    def run(deed: Callable[[Any], bytes]) -> Any:
+        outcomes = []
+        for kind in (PublicRoom, BoundRoom):
+            wire = link(policy).pump()
+            outcomes.append(Reader(kind, wire).read(deed(wire)).outcome)
+        assert outcomes[0] == outcomes[1]
+        return outcomes[0]
+
+    return run
+
+
+@pytest.mark.parametrize("sizes", [
+    (1,), (RECORD,), (RECORD + 1,), (1, 2, 3, 4), (6, 131066) * 3, (SIZE - RECORD + 1,), (SIZE - RECORD,), (SIZE,),
+    tuple(range(0, 40_000, 997)), (1_000_000,),
+])  # fmt: skip
+def test_the_same_bytes_in_the_same_pieces(both, sizes):
+    fills, end, _ = both(lambda wire: sent(wire, *sizes))
+    assert b"".join(fills) == b"".join(words(*sizes))
+    assert end is SSL.WantReadError
+
+
+def test_half_a_record_waits_for_the_other_half(both):
+    fills, end, _ = both(lambda wire: sent(wire, 5, RECORD)[:-1])
+    assert (b"".join(fills), end) == (words(5)[0], SSL.WantReadError)
+
+
+def closing(wire: Any) -> bytes:
+    said = sent(wire, 10)
+    wire.client_user.transport.loseConnection()
+    return said + b"".join(wire.client_end.sent)
+
+
+def test_what_came_before_the_end_comes_with_it(both):
+    assert both(closing) == (words(10), SSL.ZeroReturnError, ())
+
+
+def test_a_broken_record_is_the_same_error(both):
+    fills, end, arguments = both(lambda wire: sent(wire, 10) + tamper(sent(wire, 9)))
+    assert (fills, end) == (words(10), SSL.Error)
+    assert arguments
+
+
+def test_a_lost_connection_is_the_same_error(both):
+    def cut(wire: Any) -> bytes:
+        said = sent(wire, 10)
+        wire.server.getHandle().bio_write(said)
+        wire.server.getHandle().bio_shutdown()
+        return b""
+
+    fills, end, _ = both(cut)
+    assert (fills, end) == (words(10), SSL.SysCallError)
+
+
+def test_the_bindings_are_used_where_they_are_known():
+    """A new major version of pyOpenSSL is to be looked at; until then the public way will do."""
+    assert Room is (BoundRoom if int(OpenSSL.__version__.split(".")[0]) in KNOWN else PublicRoom)
