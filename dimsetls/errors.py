@@ -6,11 +6,15 @@
     ├── ConfigurationError          an operator's mistake: bad option, key, certificate, policy
     ├── LocalProtocolError          an embedder's mistake: a call the state does not permit
     ├── RemoteProtocolError         the peer broke PS3.8 or PS3.7; carries its wire reason
+    │   └── ElementError            an element of a command set; says what to answer        (dimse/messages.py)
+    │       ├── MissingElement      it is not there, and has to be
+    │       └── InvalidElement      its value is none that it can have
     ├── AssociationError
     │   ├── AssociationRejected     the peer answered A-ASSOCIATE-RJ
     │   ├── AssociationAborted      A-ABORT from the peer's user
     │   ├── ProviderAborted         A-P-ABORT: protocol, transport or TLS ended the association
     │   ├── IdentityNotVerified     the peer accepted without verifying our identity, as we demand
+    │   ├── AssociationPostponed    the peer failed a moment ago and is left alone for a while
     │   └── AssociationReleased     the association ended in order, before the operation did
     │       └── AssociationRetired  its keys have protected enough; open a new one
     ├── IdentityError               a user identity is not accepted
@@ -19,7 +23,10 @@
     │   └── IdentityUnavailable     nobody can tell: a back end is down, late or flooded
     ├── InstanceError               an instance cannot be sent, and nothing of it was
     ├── OperationFailed             the peer answered an operation of ours with a failure
-    └── ServiceError                a status that is to be answered instead of Success
+    ├── ServiceError                a status that is to be answered instead of Success
+    │   └── IdentifierError         the identifier of a query breaks a rule of its model    (services/matching.py)
+    ├── DataSetTooLong              a data set has more bytes than who reads it takes       (association/stream.py)
+    └── NoAssociation               a command calls a peer, and there is none               (node/client/running.py)
 """
 
 from __future__ import annotations
@@ -95,6 +102,17 @@ class IdentityNotVerified(AssociationError):
     """The peer accepted the association and did not verify our user identity, which was required; it was aborted."""
 
 
+class AssociationPostponed(AssociationError):
+    """The peer failed a moment ago and is left alone for now; the message says how long, and why it failed.
+
+    `seconds` is how long.
+    """
+
+    def __init__(self, sentence: str, seconds: float) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
 class AssociationReleased(AssociationError):
     """The association was released before the operation was complete."""
 
@@ -160,11 +178,14 @@ class ServiceError(DimsetlsError):
     """Raised by a handler: answer `status` (PS3.7 Annex C, PS3.4) and, in Error Comment, `comment`.
 
     The comment goes to the peer, cut to 64 characters: no patient data, no secrets. `offending_elements` are the
-    tags of what was wrong.
+    tags of what was wrong, `error_id` is a number of one's own for it (PS3.7 Annex C.4.3).
     """
 
-    def __init__(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, status: int, comment: str = "", offending_elements: tuple[int, ...] = (), error_id: int | None = None
+    ) -> None:
         super().__init__(comment or f"status {status:04X}H")
         self.status = status
         self.comment = comment
         self.offending_elements = offending_elements
+        self.error_id = error_id

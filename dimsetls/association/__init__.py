@@ -6,7 +6,9 @@ from .instances import Instance, propose_for
 from .interfaces import IAssociationObserver, IServiceProvider
 from .limits import Limits
 from .outcomes import Move
+from .pool import AssociationPool, BackOff
 from .protocol import Timeouts
+from .remote import IdentitySource, Remote
 from .requested import ContextAnswer, RequestedAssociation
 from .requestor import as_scp, associate, association, propose
 from .requests import (
@@ -23,6 +25,7 @@ from .requests import (
     StoreRequest,
 )
 from .responses import Matches, Retrieval, Retrieved
+from .sending import Sending, Stored
 from .session import Association
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
     "ActionRequest",
     "ApplicationEntity",
     "Association",
+    "AssociationPool",
+    "BackOff",
     "Caller",
     "ContextAnswer",
     "CreateRequest",
@@ -41,17 +46,21 @@ __all__ = [
     "GetRequest",
     "IAssociationObserver",
     "IServiceProvider",
+    "IdentitySource",
     "Instance",
     "Limits",
     "Matches",
     "Move",
     "MoveRequest",
     "Refusal",
+    "Remote",
     "RequestedAssociation",
     "Retrieval",
     "Retrieved",
+    "Sending",
     "SetAttributesRequest",
     "StoreRequest",
+    "Stored",
     "Timeouts",
     "as_scp",
     "associate",

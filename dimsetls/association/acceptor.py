@@ -288,7 +288,7 @@ class Acceptor:
         # From here on nobody keeps a credential but the gate, and only while it checks.
         request = replace(request, user_information=stripped(offered))
         if entity.gate is None:
-            is_there = offered.user_identity is not None
+            is_there = request.user_information != offered
             note = "a user identity came, and none is checked here" if is_there else ""
             self._accept(Admission(note=note), request, entity, presenter)
             return

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from ..dimse.command import CommandSet
+from ..dimse.command import CommandSet, Element
 from ..dimse.messages import CFindRQ, CGetRQ, CMoveRQ, CStoreRSP
 from ..dimse.reading import Request as RequestMessage
 from ..dimse.status import Status, StatusClass, status_class
-from ..errors import AssociationError, ServiceError
+from ..errors import AssociationError, ConfigurationError, DimsetlsError, IdentityError, ServiceError
 from ..ul.negotiation import AcceptedContext
 from .datasets import encode
 from .instances import Instance, propose_for
@@ -166,37 +166,32 @@ class Answering:
     async def _move(self, operation: Operation, request: MoveRequest, move: Move) -> Outcome:
         if move.open_destination is None:
             sentence = f"move destination {request.move_destination} is not known here"
-            raise ServiceError(Status.MOVE_DESTINATION_UNKNOWN, sentence)
+            raise ServiceError(Status.MOVE_DESTINATION_UNKNOWN, sentence, (Element.MOVE_DESTINATION,))
         work = await self._collect(operation, move.instances)
         if not work.remaining or operation.is_stopped:
             return work.outcome(operation.is_cancelled)
         originator = self._association.parties.calling_ae_title, request.message.message_id
         priority = request.message.priority
-        try:
-            destination = await move.open_destination(propose_for(work.instances))
-        except AssociationError as error:
-            self._log(request, error)
-            work.fail_rest()
-            return work.outcome(operation.is_cancelled, "the move destination cannot be reached")
-
-        async def store(instance: Instance) -> CStoreRSP:
-            return await destination.store(instance, priority=priority, originator=originator)
-
         report = self._reporter(operation, work)
-        comment = ""
+        comment = "the move destination cannot be reached"
         try:
-            async with destination:
+            async with move.open_destination(propose_for(work.instances)) as destination:
+                comment = "the association with the move destination ended"
+
+                async def store(instance: Instance) -> CStoreRSP:
+                    return await destination.store(instance, priority=priority, originator=originator)
+
                 await work.perform(store, destination.window, lambda: operation.is_stopped, report)
-        except AssociationError as error:
+        except (AssociationError, IdentityError, ConfigurationError) as error:
             if self._association.ended is not None:
                 raise
             self._log(request, error)
             if work.remaining:
                 work.fail_rest()
-                comment = "the association with the move destination ended"
-        return work.outcome(operation.is_cancelled, comment)
+                return work.outcome(operation.is_cancelled, comment)
+        return work.outcome(operation.is_cancelled)
 
-    def _log(self, request: MoveRequest, error: AssociationError) -> None:
+    def _log(self, request: MoveRequest, error: DimsetlsError) -> None:
         log.warn(
             "[{association}] no association with the move destination {title}, or no longer: {sentence}",
             association=self._association.parties.association, title=request.move_destination, sentence=str(error),

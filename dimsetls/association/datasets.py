@@ -16,11 +16,16 @@ LARGEST = 1 << 23
 
 
 _UNDEFINED = 0xFFFF_FFFF
+_ITEM = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"  # the tag (FFFE,E000) in either byte order
 _LAST_OF_META = 0x0007_FFFF  # groups up to 0007H are not for data sets (PS3.5 §7.1)
 
 
 class UnreadableDataSet(ValueError):
-    """The bytes are no data set in this transfer syntax."""
+    """The bytes are no data set in this transfer syntax; `tags` has the element where that shows, if one is known."""
+
+    def __init__(self, sentence: str, *tags: int) -> None:
+        super().__init__(sentence)
+        self.tags = tags
 
 
 def decode(data: bytes, transfer_syntax: str) -> Dataset:
@@ -41,15 +46,18 @@ def decode(data: bytes, transfer_syntax: str) -> Dataset:
         for element in data_element_generator(file, implicit, little):
             end = file.tell()
             if element.tag <= previous:
-                raise UnreadableDataSet(f"{element.tag} is out of place")
+                raise UnreadableDataSet(f"{element.tag} is out of place", element.tag)
             if isinstance(element, RawDataElement) and _UNDEFINED != element.length > len(element.value or b""):
-                raise UnreadableDataSet(f"the value of {element.tag} is cut short")
+                raise UnreadableDataSet(f"the value of {element.tag} is cut short", element.tag)
             elements[element.tag], previous = element, element.tag
         if len(data) - end > 1:
             raise UnreadableDataSet(f"{len(data) - end} bytes at its end are no element")
-        dataset = Dataset(elements)
-        for _ in dataset.iterall():
-            pass
+        dataset = Dataset(dict(elements))
+        for decoded in dataset.iterall():
+            raw = elements.get(decoded.tag) if decoded.VR == "SQ" else None
+            # pydicom takes an item to be there, whatever the tag says.
+            if isinstance(raw, RawDataElement) and raw.value and raw.value[:4] not in _ITEM:
+                raise UnreadableDataSet(f"the value of {decoded.tag} is no sequence", decoded.tag)
     except UnreadableDataSet:
         raise
     except Exception as error:  # whatever pydicom makes of bytes that are the peer's choice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,6 +18,7 @@ from ..uids import (
     is_valid_uid,
 )
 from .datasets import encode
+from .part10 import read_file_meta
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -30,9 +30,6 @@ NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, DEFLATED_EXPLICI
 """What we convert to, the best first. Not Explicit VR Big Endian: pydicom does not swap the bytes of pixels."""
 
 _PREFIX = 128
-_HEADER = struct.Struct("<HH2sH")
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_MOST_META = 1 << 20  # bytes of file meta information; private information may be in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,31 +152,16 @@ def read_meta(file: BinaryIO, name: str) -> tuple[str, str, str]:
 
     Raises `InstanceError`.
     """
-    values = {0x0002: "", 0x0003: "", 0x0010: ""}
-    start = file.tell()
-    if file.read(_PREFIX + 4)[_PREFIX:] != b"DICM":
-        raise InstanceError(f"{name} is no DICOM file: expected DICM after 128 bytes (PS3.10 §7.1)")
-    at = start + _PREFIX + 4
-    # The group ends where another begins: its length element is not always there, nor always right.
-    while len(header := file.read(8)) == 8:
-        group, element, vr, length = _HEADER.unpack(header)
-        if group != 0x0002:
-            break
-        at += 8
-        if vr in _LONG_VRS:
-            length = int.from_bytes(file.read(4), "little")
-            at += 4
-        if at + length - start > _MOST_META:
-            raise InstanceError(f"{name} has more than {_MOST_META} bytes of file meta information, or is damaged")
-        if element in values:
-            values[element] = file.read(length).rstrip(b"\0 ").decode("latin-1")
-        at += length
-        file.seek(at)
-    file.seek(at)
-    if not all(map(is_valid_uid, values.values())):
-        found = ", ".join(f"(0002,{element:04X}) {value!r}" for element, value in values.items())
+    meta = read_file_meta(file)
+    if meta is None:
+        raise InstanceError(f"{name} is no DICOM file, or damaged: expected DICM after 128 bytes, and less than 1 MiB "
+                            "of file meta information (PS3.10 §7.1)")  # fmt: skip
+    uids = meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid
+    if not all(map(is_valid_uid, uids)):
+        tags = "(0002,0002)", "(0002,0003)", "(0002,0010)"
+        found = ", ".join(f"{tag} {uid!r}" for tag, uid in zip(tags, uids, strict=True))
         raise InstanceError(f"{name} does not say what it is, expected UIDs in its file meta information: {found}")
-    return values[0x0002], values[0x0003], values[0x0010]
+    return uids
 
 
 def part10(instance: Instance, data: bytes) -> FileDataset:

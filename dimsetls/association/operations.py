@@ -86,12 +86,13 @@ class Operations:
         convert: bool = False,
         priority: int = Priority.MEDIUM,
         originator: tuple[str, int] | None = None,
+        sent: Callable[[int], object] | None = None,
     ) -> CStoreRSP:
         """C-STORE of a DICOM file by its path, open, or as bytes; of a Dataset; or of an `Instance` from anywhere.
 
         A file is streamed as it is. With `convert` pydicom converts it where the peer did not accept its transfer
-        syntax. `originator` is the AE title and Message ID of a C-MOVE that this is a part of. Raises `InstanceError`
-        where it cannot be sent.
+        syntax. `originator` is the AE title and Message ID of a C-MOVE that this is a part of. `sent` is told the
+        octets of the data set as they go out. Raises `InstanceError` where it cannot be sent.
         """
         instance = Instance.of(what, convert=convert)
         context = self.context_for(instance)
@@ -103,6 +104,8 @@ class Operations:
             self.new_message_id(), instance.sop_class_uid, instance.sop_instance_uid, priority, title, number
         )
         pieces = cast(Callable[[int], AsyncGenerator[Piece, None]], instance.pieces)
+        if sent is not None:
+            pieces = _counted(pieces, sent)
         response, _ = await self._final(self._invoke(context, message, pieces))
         return cast(CStoreRSP, response)
 
@@ -140,8 +143,8 @@ class Operations:
     # DIMSE-N. `abstract_syntax` is that of the context, where it is for a Meta SOP Class. ----------------------------
 
     async def n_event_report(
-        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int, information: Dataset | None = None,
-        *, abstract_syntax: str | None = None,
+        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int,
+        information: Dataset | bytes | None = None, *, abstract_syntax: str | None = None,
     ) -> tuple[NEventReportRSP, Dataset | None]:  # fmt: skip
         """N-EVENT-REPORT, which is for the SCP to invoke; the response and the event reply."""
         context = self.context(abstract_syntax or sop_class_uid, as_scp=True)
@@ -166,8 +169,8 @@ class Operations:
         return await self._normalized(NSetRSP, context, message, modifications)
 
     async def n_action(
-        self, sop_class_uid: str, sop_instance_uid: str, action_type_id: int, information: Dataset | None = None,
-        *, abstract_syntax: str | None = None,
+        self, sop_class_uid: str, sop_instance_uid: str, action_type_id: int,
+        information: Dataset | bytes | None = None, *, abstract_syntax: str | None = None,
     ) -> tuple[NActionRSP, Dataset | None]:  # fmt: skip
         """N-ACTION; the response and the action reply."""
         context = self.context(abstract_syntax or sop_class_uid)
@@ -265,9 +268,10 @@ class Operations:
         return response, data
 
     async def _normalized(
-        self, kind: type[_Response], context: AcceptedContext, message: RequestMessage, dataset: Dataset | None
-    ) -> tuple[_Response, Dataset | None]:
-        data = None if dataset is None else encode(dataset, context.transfer_syntax)
+        self, kind: type[_Response], context: AcceptedContext, message: RequestMessage,
+        dataset: Dataset | bytes | None,
+    ) -> tuple[_Response, Dataset | None]:  # fmt: skip
+        data = None if dataset is None else _encoded(dataset, context)
         invocation = self._invoke(context, message, data)
         response, answered = await self._final(invocation)
         return cast(_Response, response), self.decoded(invocation, answered) if answered else None
@@ -289,6 +293,21 @@ class Operations:
             return
         command = CCancelRQ(invocation.message.message_id).command()
         await self._outbox.send(invocation.context.context_id, command, is_paced=True)
+
+
+def _counted(
+    pieces: Callable[[int], AsyncGenerator[Piece, None]], sent: Callable[[int], object]
+) -> Callable[[int], AsyncGenerator[Piece, None]]:
+    async def counted(size: int) -> AsyncGenerator[Piece, None]:
+        source = pieces(size)
+        try:
+            async for piece in source:
+                yield piece
+                sent(len(piece))
+        finally:
+            await source.aclose()
+
+    return counted
 
 
 def _encoded(dataset: Dataset | bytes, context: AcceptedContext) -> bytes:

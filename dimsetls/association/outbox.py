@@ -33,13 +33,19 @@ class Outbox:
 
         Raises `LocalProtocolError` where the association is over.
         """
+        if not is_paced and not self._lock.locked:  # an answer that has nobody to wait for
+            self._send(context_id, command, data, False)
+            return
         async with self._lock:
             if is_paced:
                 await self._protocol.output()
-            pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
-            if data is not None:
-                pdus += write_fragments(context_id, False, data, self._maximum_length)
-            self._protocol.send_data(pdus, is_paced=is_paced)
+            self._send(context_id, command, data, is_paced)
+
+    def _send(self, context_id: int, command: CommandSet, data: bytes | None, is_paced: bool) -> None:
+        pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
+        if data is not None:
+            pdus += write_fragments(context_id, False, data, self._maximum_length)
+        self._protocol.send_data(pdus, is_paced=is_paced)
 
     async def stream(
         self,

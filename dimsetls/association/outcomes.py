@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from .requested import RequestedAssociation
 
     Match: TypeAlias = "Dataset | tuple[int, Dataset]"
-    OpenDestination: TypeAlias = "Callable[[Sequence[tuple[str, tuple[str, ...]]]], Awaitable[RequestedAssociation]]"
+    Association: TypeAlias = AbstractAsyncContextManager[RequestedAssociation]
+    OpenDestination: TypeAlias = Callable[[Sequence[tuple[str, tuple[str, ...]]]], Association]
     NormalizedAnswer: TypeAlias = "int | tuple[int, Dataset | None]"
     Answer: TypeAlias = "NormalizedAnswer | AsyncIterator[Match] | AsyncIterator[Instance] | Move"
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 class Move:
     """What C-MOVE is to send, and how to reach its destination; None: it is not known.
 
-    `open_destination` is given the presentation contexts in which the instances can be sent.
+    `open_destination` is given the presentation contexts in which the instances can be sent. It returns what
+    `association` does: an association for ``async with``.
     """
 
     instances: AsyncIterator[Instance]

@@ -127,7 +127,7 @@ class PerformingUser:
         """Run one operation to its answer; no exception that a handler raises gets out of here."""
         try:
             if is_duplicate:
-                outcome = Outcome(Status.DUPLICATE_INVOCATION, "the message ID is in use")
+                outcome = Outcome(Status.DUPLICATE_INVOCATION, "the message ID is in use", (Element.MESSAGE_ID,))
             else:
                 outcome = await self._outcome_of(operation)
             operation.stream.discard()
@@ -181,7 +181,7 @@ class PerformingUser:
             outcome = await self._answering.outcome(operation, request, await services.perform(request))
         except ServiceError as error:
             self._log_refusal(operation, error)
-            outcome = Outcome(error.status, error.comment, tuple(error.offending_elements))
+            outcome = _refused(operation.message, error)
         except Exception:
             if self._association.ended is None:
                 log.failure("[{association}] an operation failed", association=self._id)
@@ -201,23 +201,28 @@ class PerformingUser:
             raise ServiceError(error.status, str(error), (int(error.element),)) from error
         if message is None:
             field = number(operation.command, Element.COMMAND_FIELD)
-            raise ServiceError(Status.UNRECOGNIZED_OPERATION, f"operation {field:04X}H is not known here")
+            sentence = f"operation {field:04X}H is not known here"
+            raise ServiceError(Status.UNRECOGNIZED_OPERATION, sentence, (Element.COMMAND_FIELD,))
         assert not isinstance(message, CCancelRQ)  # it never comes here
         operation.message = message
         context, sop_class = operation.context, message.sop_class_uid
         is_inside = isinstance(message, _NORMALIZED) and sop_class in _INSIDE.get(context.abstract_syntax, ())
         if sop_class != context.abstract_syntax and not is_inside:
-            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+            raise _not_supported(message, "the SOP class is not that of the presentation context")
         # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
         as_scp = not isinstance(message, NEventReportRQ)
         if not (context.requestor_is_scp if self._is_requestor is as_scp else context.requestor_is_scu):
-            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "the role for this was not negotiated")
+            raise _not_supported(message, "the role for this was not negotiated")
         association, stream = self._association, operation.stream
         if isinstance(message, CEchoRQ):
             return EchoRequest(association, context, message)
         data = stream if operation.has_data_set else None
         if isinstance(message, NCreateRQ):
             return CreateRequest(association, context, message, data, new_uid=f"2.25.{uuid4().int}")
+        if isinstance(message, CFindRQ | CGetRQ | CMoveRQ) and self._permission is not None:
+            sees = self._permission.sight(number(operation.command, Element.COMMAND_FIELD), context.abstract_syntax)
+            query: Request = _REQUESTS[type(message)](association, context, message, stream, sees)
+            return query
         request: Request = _REQUESTS[type(message)](association, context, message, data)
         return request
 
@@ -250,6 +255,23 @@ class PerformingUser:
 
 
 _NORMALIZED = (NEventReportRQ, NGetRQ, NSetRQ, NActionRQ, NCreateRQ, NDeleteRQ)
+
+
+def _not_supported(message: RequestMessage, sentence: str) -> ServiceError:
+    is_requested = hasattr(message, "requested_sop_class_uid")
+    element = Element.REQUESTED_SOP_CLASS_UID if is_requested else Element.AFFECTED_SOP_CLASS_UID
+    return ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, sentence, (element,))
+
+
+def _refused(message: RequestMessage | None, error: ServiceError) -> Outcome:
+    """What a refusal is answered with. DIMSE-N has a list of its own for offending attributes (PS3.7 Annex C.5)."""
+    offending = tuple(error.offending_elements)
+    elements: dict[str, object] = {}
+    if isinstance(message, _NORMALIZED) and (attributes := tuple(tag for tag in offending if tag >> 16)):
+        elements["attribute_identifier_list"] = attributes
+    if error.error_id is not None:
+        elements["error_id"] = error.error_id
+    return Outcome(error.status, error.comment, offending, elements=elements)
 
 
 def _failure(message: RequestMessage | None) -> int:

@@ -179,6 +179,7 @@ class AssociationProtocol(Protocol):
                 call.cancel()
         for timer in (self._pdu_timer, self._idle_timer, self._write_timer):
             timer.cancel()
+        self._quickack = None  # the socket is closed, be it by what its last bytes brought about
         fault = self.cause or classify(reason, self._evidence)
         self.perform(self._provider.transport_closed(fault.reason, str(fault)))
         self.user.closed(fault)

@@ -65,7 +65,8 @@ class RequestedAssociation(Association):
     async def release(self) -> None:
         """Release the association in order, and wait until it is.
 
-        Operations under way are completed first (PS3.7 Annex A.5), those that can be cancelled are.
+        Operations under way are completed first (PS3.7 Annex A.5), those that can be cancelled are. What the peer
+        asked is answered first as well, so a handler of this association cannot await it.
         """
         if isinstance(self.ended, AssociationRetired):
             return
@@ -74,7 +75,7 @@ class RequestedAssociation(Association):
                 if isinstance(invocation.message, CFindRQ | CGetRQ | CMoveRQ):
                     invocation.ignore()
                     await self.cancel(invocation)
-            while self._invoking.outstanding and self.ended is None:
+            while self._is_under_way and self.ended is None:
                 quiet: Deferred[None] = Deferred()
                 self._awaiting_quiet.append(quiet)
                 await quiet
@@ -93,13 +94,18 @@ class RequestedAssociation(Association):
             else:
                 self.abort()
 
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether an operation of ours is, or one of the peer's that has come whole and is not answered."""
+        return bool(self._invoking.outstanding) or self._performing.busy
+
     def end(self, error: DimsetlsError) -> None:
         super().end(error)
         self._settled()
 
     def _settled(self) -> None:
         super()._settled()
-        if not self._invoking.outstanding:
+        if not self._is_under_way or self.ended is not None:
             waiting, self._awaiting_quiet = self._awaiting_quiet, []
             for quiet in waiting:
                 quiet.callback(None)

@@ -11,6 +11,7 @@ from ..dimse.normalized import NActionRQ, NCreateRQ, NDeleteRQ, NEventReportRQ, 
 from ..dimse.status import Status
 from ..errors import DimsetlsError, ServiceError
 from ..identity.principal import Principal
+from ..identity.sight import EVERYTHING, Sight
 from ..ul.negotiation import AcceptedContext
 from ..ul.pdus import UserInformation
 from .datasets import LARGEST, UnreadableDataSet, decode
@@ -47,9 +48,15 @@ class RequestingAssociation(Protocol):
     def abort(self) -> None:
         """Abort the association (A-ABORT, source service-user)."""
 
+    def context(
+        self, abstract_syntax: str, transfer_syntax: str | None = None, *, as_scp: bool = False
+    ) -> AcceptedContext:
+        """An accepted context in which we are the SCU, or the SCP. Raises `LocalProtocolError` if there is none."""
+        raise NotImplementedError
+
     async def n_event_report(
-        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int, information: Dataset | None = None,
-        *, abstract_syntax: str | None = None,
+        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int,
+        information: Dataset | bytes | None = None, *, abstract_syntax: str | None = None,
     ) -> tuple[NEventReportRSP, Dataset | None]:  # fmt: skip
         """Notify the peer, as the SCP of a managed class does (PS3.7 §10.1.1); the response and the event reply."""
         raise NotImplementedError
@@ -100,12 +107,16 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest(Generic[_Query]):
-    """What C-FIND, C-GET and C-MOVE share: `data` is the identifier as it arrives."""
+    """What C-FIND, C-GET and C-MOVE share: `data` is the identifier as it arrives.
+
+    `sees` says which instances the rules let the user see, and whoever answers is to keep to it.
+    """
 
     association: RequestingAssociation
     context: AcceptedContext
     message: _Query
     data: DataSetStream
+    sees: Sight = EVERYTHING
     _read: list[Dataset] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -238,4 +249,4 @@ async def _dataset(data: DataSetStream, context: AcceptedContext, unreadable: in
     except DataSetTooLong as error:
         raise ServiceError(too_long, f"the data set has more than {LARGEST} bytes") from error
     except UnreadableDataSet as error:
-        raise ServiceError(unreadable, "the data set cannot be read") from error
+        raise ServiceError(unreadable, "the data set cannot be read", error.tags) from error

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ..codes import CommandField, Priority
 from ..errors import LocalProtocolError, RemoteProtocolError
-from .command import AT_ELEMENTS, DATA_SET_FOLLOWS, NO_DATA_SET, TEXT_ELEMENTS, CommandSet, Element, Value
+from .command import AT_ELEMENTS, DATA_SET_FOLLOWS, NO_DATA_SET, TEXT_ELEMENTS, CommandSet, Element, Misshapen, Value
 from .status import Status, StatusClass, status_class
 
 _T = TypeVar("_T")
@@ -268,7 +268,7 @@ class CCancelRQ(Message):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response to any operation, known or not: the elements that a failure is told with."""
+    """A response to any operation, also to one that nobody knows (0211H): the elements that a failure is told with."""
 
     command_field: int
     message_id_being_responded_to: int
@@ -300,38 +300,35 @@ def answer(command: CommandSet, status: int, comment: str = "", offending_elemen
     )
 
 
-def read_response(command: CommandSet) -> Response:
-    """The response in a command set. Raises `MissingElement` where a mandatory element is absent."""
-    return read_message(Response, command)
-
-
 # Fields and elements ----------------------------------------------------------------------------------------------
 
 
 def number(command: CommandSet, element: Element) -> int:
-    """A mandatory element that is a number."""
+    """A mandatory element that is a number. Raises `MissingElement` or `InvalidElement`."""
     value = command.get(element)
     if not isinstance(value, int):
-        raise _missing(element)
+        raise _no_value(element, value)
     return value
 
 
-def _missing(element: Element) -> MissingElement:
+def _no_value(element: Element, value: object) -> ElementError:
+    if isinstance(value, Misshapen):
+        return InvalidElement(value.sentence, element)
     return MissingElement(f"the command set lacks {element.name} (0000,{element:04X})", element)
 
 
 def read_message(kind: type[_T], command: CommandSet) -> _T:
     """The fields of a class of messages out of a command set; other elements are no concern of theirs.
 
-    Raises `MissingElement` where a mandatory element is absent.
+    Raises `MissingElement` where a mandatory element is absent, `InvalidElement` where one has the wrong length.
     """
     values: dict[str, Value] = {}
     for name, element, is_mandatory in elements_of(kind):
         value = command.get(element)
         if value not in _EMPTY and isinstance(value, _TYPES[element]):
             values[name] = value
-        elif is_mandatory:
-            raise _missing(element)
+        elif is_mandatory or isinstance(value, Misshapen):
+            raise _no_value(element, value)
     return kind(**values)
 
 

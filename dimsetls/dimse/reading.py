@@ -2,15 +2,17 @@
 
 Strict where a wrong value would be acted on: mandatory elements, UIDs, AE titles, a data set that is due.
 Forgiving where nothing hangs on it: retired and superfluous elements, a Message ID in a response, a priority out of
-range, comments that are too long, counters that a pending response lacks, a data set that nobody asked for.
+range, which is taken for medium, comments that are too long, counters that a pending response lacks, a data set that
+nobody asked for.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TypeAlias
 
-from ..codes import CommandField
+from ..codes import CommandField, Priority
 from ..errors import RemoteProtocolError
 from ..uids import is_valid_uid
 from .command import AE_ELEMENTS, NO_DATA_SET, UI_ELEMENTS, CommandSet, Element
@@ -47,6 +49,7 @@ REQUESTS: dict[int, type[Request]] = {
 RESPONSES: dict[int, type[ResponseMessage]] = {kind.RESPONSE.COMMAND_FIELD: kind.RESPONSE for kind in REQUESTS.values()}
 
 _AE_TITLE = re.compile(r"[ !-\[\]-~]{1,16}\Z")  # the default repertoire without backslash and control characters
+_PRIORITIES = frozenset(map(int, Priority))
 _REFUSALS = {
     Element.AFFECTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
     Element.REQUESTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
@@ -71,6 +74,8 @@ def read_request(command: CommandSet) -> Request | CCancelRQ | None:
     for name, element, _ in elements_of(kind):
         _judge(element, getattr(message, name))
     _judge_data_set(message, command)
+    if isinstance(message, CStoreRQ | CFindRQ | CGetRQ | CMoveRQ) and message.priority not in _PRIORITIES:
+        return replace(message, priority=Priority.MEDIUM)
     return message
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from ..codes import ContextResult
 from ..errors import RemoteProtocolError
-from ..uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..uids import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from .pdus import (
     AssociateAC,
     AssociateRQ,
@@ -20,6 +26,8 @@ from .pdus import (
     UserInformation,
 )
 from .writer import LARGEST_PDU_LENGTH
+
+_UNCOMPRESSED = frozenset((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,10 @@ def answer_request(request: AssociateRQ, policy: AcceptorPolicy) -> tuple[Associ
     roles = {
         role.sop_class_uid: _answer_role(role, supports.get(role.sop_class_uid)) for role in offered.role_selections
     }
-    results = tuple(_answer_context(context, supports[context.abstract_syntax]) for context in proposed)
+    results = tuple(
+        _answer_context(context, supports[context.abstract_syntax], roles.get(context.abstract_syntax))
+        for context in proposed
+    )
     window = _answer_window(offered.asynchronous_operations_window, policy)
     extended = []
     for item in offered.extended_negotiations:
@@ -143,16 +154,34 @@ def read_answer(request: AssociateRQ, answer: AssociateAC) -> Agreement:
     return Agreement(contexts, window or AsynchronousOperationsWindow(), user)
 
 
-def _answer_context(context: PresentationContextRQ, support: Support | Refused | None) -> PresentationContextAC:
+def _answer_context(
+    context: PresentationContextRQ, support: Support | Refused | None, role: RoleSelection | None
+) -> PresentationContextAC:
     result, transfer_syntax = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, context.transfer_syntaxes[0]
     if isinstance(support, Refused):
         result = ContextResult.USER_REJECTION  # whatever its transfer syntaxes: more is not the requestor's to know
     elif support:
-        offered = frozenset(context.transfer_syntaxes)
-        common = next((uid for uid in support.transfer_syntaxes if uid in offered), None)
-        result = ContextResult.ACCEPTANCE if common else ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
-        transfer_syntax = common or transfer_syntax
+        common = _transfer_syntax(context.transfer_syntaxes, support, is_receiver=bool(role and not role.scu_role))
+        has_role = (role.scu_role or role.scp_role) if role else support.requestor_may_be_scu  # PS3.7 D.3.3.4
+        if common is None:
+            result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        else:
+            result = ContextResult.ACCEPTANCE if has_role else ContextResult.USER_REJECTION
+            transfer_syntax = common
     return PresentationContextAC(context.context_id, result, transfer_syntax)
+
+
+def _transfer_syntax(offered: tuple[str, ...], support: Support, *, is_receiver: bool) -> str | None:
+    """The first of ours, unless who is to receive what we send would rather have it compressed.
+
+    That one offers an uncompressed transfer syntax with it, as all do, but what is stored compressed would need a
+    decoder to be sent in it.
+    """
+    first = offered[0]
+    if is_receiver and first not in _UNCOMPRESSED and first in support.transfer_syntaxes:
+        return first
+    among = frozenset(offered)
+    return next((uid for uid in support.transfer_syntaxes if uid in among), None)
 
 
 def _answer_role(role: RoleSelection, support: Support | Refused | None) -> RoleSelection | None:

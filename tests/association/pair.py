@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from dimsetls.association.requested import RequestedAssociation
 from dimsetls.association.requestor import associate, propose
+from dimsetls.identity.authorization import Authorization
 from dimsetls.services.provider import ServiceProvider
 from dimsetls.uids import VERIFICATION
 from dimsetls.ul.negotiation import Support
@@ -48,8 +49,12 @@ def serving(**handlers: Callable[[Any], Any]) -> Everything:
 class Pair:
     """An association between our requestor ME and our acceptor DIMSETLS; keywords are those of `associate`."""
 
-    def __init__(self, served: Any, *, invoked: int = 1, performed: int = 1, **keywords: Any) -> None:
-        self.stage = Stage(served, maximum_operations_invoked=invoked, maximum_operations_performed=performed)
+    def __init__(
+        self, served: Any, *, invoked: int = 1, performed: int = 1, authorization: Authorization | None = None,
+        **keywords: Any,
+    ) -> None:  # fmt: skip
+        self.stage = Stage(served, maximum_operations_invoked=invoked, maximum_operations_performed=performed,
+                           authorization=authorization)  # fmt: skip
         self.link = self.stage.link
         window = None if (invoked, performed) == (1, 1) else AsynchronousOperationsWindow(invoked, performed)
         wishes = {"contexts": [propose(each) for each in ALL], "window": window, "clock": self.link} | keywords

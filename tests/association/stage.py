@@ -13,7 +13,7 @@ from dimsetls.association.admission import ApplicationEntity
 from dimsetls.association.events import Event
 from dimsetls.association.requests import EchoRequest, Request, StoreRequest
 from dimsetls.dimse.command import CommandSet, read_command, write_command
-from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, Response, read_response
+from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, Response, read_message
 from dimsetls.dimse.status import Status
 from dimsetls.services.provider import ServiceProvider
 from dimsetls.testing import DevelopmentAuthority, Link, Peer, tls_endpoints
@@ -190,7 +190,7 @@ def responses(pdus: Iterable[PDU]) -> list[Response]:
             assert value.is_command
             command_set += value.fragment
             if value.is_last:
-                found.append(read_response(read_command(command_set)))
+                found.append(read_message(Response, read_command(command_set)))
                 command_set = b""
     return found
 

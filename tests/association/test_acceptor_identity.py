@@ -209,6 +209,17 @@ def test_where_none_is_configured_an_identity_is_ignored_and_noted():
     assert (started.parties.principal, started.note) == (None, "a user identity came, and none is checked here")
 
 
+def test_so_is_an_access_token():
+    stage = Stage()
+    plain, token = request(), write_token(AccessToken(Secret(b"a.bearer.token")), True)
+    offered = replace(plain.user_information, extended_negotiations=(token,))
+    [answer] = stage.peer().send(replace(plain, user_information=offered))
+    assert isinstance(answer, AssociateAC)
+    assert answer.user_information.extended_negotiations == ()
+    started = stage.told(AssociationStarted)
+    assert (started.parties.principal, started.note) == (None, "a user identity came, and none is checked here")
+
+
 def test_the_end_is_told_with_the_user():
     stage = Asked()
     peer = stage.peer()

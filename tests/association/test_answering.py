@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from dimsetls.association.events import AssociationEnded
 from dimsetls.association.instances import Instance
-from dimsetls.association.requestor import as_scp, associate, propose
+from dimsetls.association.requestor import as_scp, association, propose
 from dimsetls.dimse.command import CommandSet, Element
 from dimsetls.dimse.messages import CCancelRQ, CFindRQ, CMoveRQ, CStoreRQ
-from dimsetls.errors import AssociationError, OperationFailed, ServiceError
+from dimsetls.errors import AssociationError, IdentityUnavailable, OperationFailed, ServiceError
 from dimsetls.testing import Peer
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from dimsetls.ul.pdus import Abort
@@ -443,8 +444,8 @@ class Destination:
 
         def open_destination(contexts: Any) -> Any:
             self.contexts = contexts
-            return associate(self.link, calling_ae_title="ARCHIVE", called_ae_title="DIMSETLS", contexts=contexts,
-                             clock=self.link)  # fmt: skip
+            return association(self.link, calling_ae_title="ARCHIVE", called_ae_title="DIMSETLS", contexts=contexts,
+                               clock=self.link)  # fmt: skip
 
         return open_destination
 
@@ -505,6 +506,17 @@ def test_a_destination_that_cannot_be_reached_fails_every_sub_operation(logged):
     assert (error.status, error.comment) == (0xA702, "the move destination cannot be reached")
     assert error.response.number_of_failed_suboperations == 2
     assert moving.retrieval.failed_sop_instance_uids == ("1.2.3.0", "1.2.3.1")
+
+
+def test_a_destination_for_which_we_have_no_identity_fails_every_sub_operation(logged):
+    @asynccontextmanager
+    async def unidentified(contexts: Any) -> Any:
+        raise IdentityUnavailable("there is no Kerberos ticket for dicom/ws1")
+        yield
+
+    error = Moving(instance(0), opener=lambda request: unidentified).run().error
+    assert (error.status, error.comment) == (0xA702, "the move destination cannot be reached")
+    assert "no Kerberos ticket" in [event["sentence"] for event in logged if "sentence" in event][-1]
 
 
 def test_a_destination_that_is_lost_in_the_middle_fails_the_rest(logged):

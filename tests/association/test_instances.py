@@ -82,7 +82,7 @@ def test_a_group_length_that_is_missing_or_wrong_does_not_matter(group_length):
     (PREFIX, r"expected UIDs in its file meta information: \(0002,0002\) ''"),
     (PREFIX + b"".join(GOOD[:2]), r"\(0002,0010\) ''"),
     (PREFIX + GOOD[0] + element(3, b"UI", b"../x") + GOOD[2], "'../x'"),
-    (PREFIX + element(1, b"OB", b"")[:8] + b"\xff\xff\xff\x7f" + b"".join(GOOD), "or is damaged"),
+    (PREFIX + element(1, b"OB", b"")[:8] + b"\xff\xff\xff\x7f" + b"".join(GOOD), "no DICOM file, or damaged"),
 ])  # fmt: skip
 def test_what_is_no_dicom_file_is_refused(data, says):
     with pytest.raises(InstanceError, match=says):

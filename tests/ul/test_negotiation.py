@@ -31,6 +31,7 @@ from dimsetls.ul.pdus import (
 
 from .wire import APPLICATION_CONTEXT, CT, ENHANCED_CT, EXPLICIT, IMPLICIT, STORAGE, VERIFICATION
 
+JPEG, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5"
 NO = Refused("not for this requestor")
 Supports = dict[str, Support | Refused | None]
 
@@ -87,9 +88,42 @@ def test_a_role_is_granted_where_it_is_offered_and_supported(
 
 
 def test_without_role_selection_the_requestor_is_scu_and_none_is_answered() -> None:
-    ac, agreement = answer(propose((CT, (IMPLICIT,))), {CT: Support((IMPLICIT,), False, True)})
+    ac, agreement = answer(propose((CT, (IMPLICIT,))), {CT: Support((IMPLICIT,), requestor_may_be_scp=True)})
     assert ac.user_information.role_selections == ()
     assert (agreement.contexts[1].requestor_is_scu, agreement.contexts[1].requestor_is_scp) == (True, False)
+
+
+@pytest.mark.parametrize(("offered", "result", "contexts"), [
+    (None, ContextResult.USER_REJECTION, {}),
+    ((True, False), ContextResult.USER_REJECTION, {}),
+    ((False, False), ContextResult.USER_REJECTION, {}),
+    ((False, True), ContextResult.ACCEPTANCE, {1: AcceptedContext(1, CT, IMPLICIT, False, True)}),
+    ((True, True), ContextResult.ACCEPTANCE, {1: AcceptedContext(1, CT, IMPLICIT, False, True)}),
+])  # fmt: skip
+def test_a_context_that_leaves_the_requestor_no_role_is_rejected(
+    offered: tuple[bool, bool] | None, result: ContextResult, contexts: dict[int, AcceptedContext]
+) -> None:
+    roles = (RoleSelection(CT, *offered),) if offered else ()
+    request = propose((CT, (IMPLICIT,)), role_selections=roles)
+    ac, agreement = answer(request, {CT: Support((IMPLICIT,), requestor_may_be_scu=False, requestor_may_be_scp=True)})
+    assert ac.presentation_contexts == (PresentationContextAC(1, result, IMPLICIT),)
+    assert agreement.contexts == contexts
+
+
+@pytest.mark.parametrize(("offered", "role", "accepted"), [
+    ((JPEG, EXPLICIT, IMPLICIT), (False, True), JPEG),  # as getscu does, who is asked for JPEG
+    ((IMPLICIT, EXPLICIT, JPEG), (False, True), EXPLICIT),
+    ((RLE, EXPLICIT, JPEG), (False, True), EXPLICIT),
+    ((JPEG, EXPLICIT, IMPLICIT), (True, True), EXPLICIT),
+    ((JPEG, EXPLICIT, IMPLICIT), None, EXPLICIT),
+])  # fmt: skip
+def test_who_receives_and_asks_for_a_compressed_transfer_syntax_first_gets_it(
+    offered: tuple[str, ...], role: tuple[bool, bool] | None, accepted: str
+) -> None:
+    roles = (RoleSelection(CT, *role),) if role else ()
+    support = Support((EXPLICIT, IMPLICIT, JPEG), requestor_may_be_scp=True)
+    ac, _ = answer(propose((CT, offered), role_selections=roles), {CT: support})
+    assert ac.presentation_contexts == (PresentationContextAC(1, ContextResult.ACCEPTANCE, accepted),)
 
 
 @pytest.mark.parametrize("support", [None, NO], ids=["unknown", "refused"])
