@@ -19,6 +19,7 @@ from .activities import Activity, activities_of, activity_of
 from .gate import Expiry
 from .interfaces import Presenter
 from .principal import Principal
+from .sight import EVERYTHING, UNRESTRICTED, USER, Sight, View
 
 __all__ = ["Activity", "Authorization", "NotAuthorized", "Permission", "Rule"]
 
@@ -46,6 +47,8 @@ class Rule:
     """UIDs, compared with the abstract syntax; None: all. Verification has only its own and need not be listed."""
     called_ae_titles: frozenset[str] | None = None
     """None: all."""
+    sees: View = UNRESTRICTED
+    """What is found and sent of what is stored, where the rule permits to query or retrieve."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -56,6 +59,11 @@ class Rule:
             found = " and ".join(f"{kind}s" for kind in self._names)
             problems.append(f"[rule {self.name}] is for the unidentified and asks for {found}, which only a verified "
                             f"user has; expected one of the two")  # fmt: skip
+        if self.unidentified and self.sees.names_user:
+            problems.append(f"[rule {self.name}] is for the unidentified and lets them see what has {USER} in it, who "
+                            f"is a verified user; expected one of the two")  # fmt: skip
+        if not self.sees.is_everything and not self.activities & {Activity.QUERY, Activity.RETRIEVE}:
+            problems.append(f"[rule {self.name}] says what one sees, expected that it permits query or retrieve")
         if problems:
             raise ConfigurationError(*problems)
 
@@ -122,6 +130,14 @@ class Authorization:
     ) -> bool:
         """Whether a rule permits it. `sop_class_uid` is the abstract syntax of the presentation context."""
         return any(not rule.obstacle(principal, presenter, activity, sop_class_uid) for rule in self._rules)
+
+    def sight(
+        self, principal: Principal | None, presenter: Presenter, activity: Activity, sop_class_uid: str
+    ) -> Sight:
+        """What may be seen by it: all that one of the rules that permit it shows, so nothing where none does."""
+        name = principal.name if principal else None
+        return tuple(rule.sees.for_user(name) for rule in self._rules
+                     if not rule.obstacle(principal, presenter, activity, sop_class_uid))  # fmt: skip
 
     def context_permitted(
         self,
@@ -229,6 +245,15 @@ class Permission:
         return NotAuthorized(
             self._authorization.sentence(self._principal, self._presenter, (activity,), sop_class_uid)
         )
+
+    def sight(self, command_field: int, sop_class_uid: str) -> Sight:
+        """What of the stored instances an operation may regard; without an `authorization` all of them."""
+        if self._authorization is None:
+            return EVERYTHING
+        activity = activity_of(command_field)
+        if activity is None:
+            return ()
+        return self._authorization.sight(self._principal, self._presenter, activity, sop_class_uid)
 
     def seconds_to_abort(self) -> float | None:
         """How long the association may last before it is to be aborted; None: without a term."""

@@ -17,6 +17,8 @@ REMEMBERED = 10000
 class Successes:
     """What back ends found good lately. A token's success is kept no longer than the token is valid.
 
+    That a user was disabled or has another passcode meanwhile is seen when the time is over, not before.
+
     `now` is POSIX time. The key lives in this object only, so what is kept tells nothing without it.
     """
 
@@ -46,7 +48,7 @@ class Successes:
             self._kept.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything: the configuration or a users file has changed."""
+        """Forget everything: the configuration was read again."""
         self._kept.clear()
 
     def _hash(self, back_end: str, credential: Credential, presenter: Presenter) -> bytes:

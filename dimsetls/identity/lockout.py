@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -43,8 +44,9 @@ class Subject(NamedTuple):
 class LockoutPolicy:
     """How many failures lock a subject out, and for how long (seconds).
 
-    From a third of the limit on each failure doubles the delay before the next try is looked at, beginning with
-    `delay`. A limit of 0 counts nothing. Failures are forgotten when none came for `lockout` seconds.
+    From a third of the limit on there is a delay before the next try is looked at: `delay` at first, and longer after
+    each failure, twice at the most, so that it comes to `lockout` at the limit and not before. A limit of 0 counts
+    nothing. Failures are forgotten when none came for `lockout` seconds.
     """
 
     per_user: int = 10
@@ -60,12 +62,14 @@ class LockoutPolicy:
     def pause(self, kind: Kind, failures: int) -> float:
         """Seconds for which no further try is looked at, after so many failures."""
         limit = self.limit(kind)
-        if limit == 0:
-            return 0.0
-        if failures >= limit:
+        if 0 < limit <= failures:
             return self.lockout
-        beyond = failures - max(1, limit // 3)
-        return min(self.delay * 2.0 ** min(beyond, 30), self.lockout) if beyond >= 0 else 0.0
+        steps, beyond = limit - max(1, limit // 3), failures - max(1, limit // 3)
+        # Never as long as the lock-out: failures would be forgotten meanwhile, and the limit never reached.
+        delay = min(self.delay, self.lockout / 2)
+        if beyond < 0 or delay == 0 or limit == 0:
+            return 0.0
+        return float(delay * min(2.0, (self.lockout / delay) ** (1 / steps)) ** beyond)
 
 
 @dataclass(slots=True)
@@ -88,8 +92,8 @@ class Lockout:
         for subject in subjects:
             record = self._records.get(subject)
             if record is not None and now < record.until and policy.limit(subject.kind):
-                wait = record.until - now
-                return f"{subject} failed {record.failures} times, the next try is looked at in {wait:.0f} s"
+                wait = math.ceil(record.until - now)
+                return f"{subject} failed {record.failures} times, the next try is looked at in {wait} s"
         return None
 
     def failed(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> list[Subject]:

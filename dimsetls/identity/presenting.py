@@ -91,6 +91,12 @@ class Presentation:
             if not 6 <= self.private_type <= 255:
                 raise ValueError(f"private user identity type {self.private_type} came, expected one from 6 to 255")
 
+    def wipe(self) -> None:
+        """Overwrite what is secret in it; it cannot be presented afterwards."""
+        for credential in (self.identity, self.access_token):
+            if credential is not None:
+                credential.wipe()
+
     # What is sent ------------------------------------------------------------------------------------------------
 
     @property

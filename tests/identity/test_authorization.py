@@ -16,6 +16,7 @@ from dimsetls.identity.credentials import Method
 from dimsetls.identity.gate import Expiry
 from dimsetls.identity.interfaces import Presenter
 from dimsetls.identity.principal import Principal
+from dimsetls.identity.sight import EVERYTHING, Sight, View
 from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.tls.rules import CertificateRule
 from dimsetls.tls.session import PeerCertificate
@@ -141,12 +142,45 @@ def test_it_is_closed_and_rules_add_up() -> None:
     ({"unidentified": True, "users": "a", "scopes": "b"},
      ["[rule r] is for the unidentified and asks for users and scopes, which only a verified user has"]),
     ({"may": "", "unidentified": True, "groups": "a"}, ["permits nothing", "asks for groups"]),
+    ({"unidentified": True, "sees": View(referring_physicians=frozenset({"Dr {user}"}))},
+     ["[rule r] is for the unidentified and lets them see what has {user} in it, who is a verified user"]),
+    ({"may": "store", "sees": View(days=1)},
+     ["[rule r] says what one sees, expected that it permits query or retrieve"]),
 ])  # fmt: skip
 def test_a_rule_that_contradicts_itself_is_no_rule(conditions: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         rule(**conditions)
     assert len(caught.value.problems) == len(told)
     assert all(part in problem for part, problem in zip(told, caught.value.problems, strict=True))
+
+
+CT_ONLY, OWN = View(frozenset({"CT"})), View(referring_physicians=frozenset({"{user}"}))
+
+
+@pytest.mark.parametrize(("rules", "alice", "nobody"), [
+    ([], (), ()),
+    ([rule("query")], EVERYTHING, ()),
+    ([rule("query", unidentified=True)], EVERYTHING, EVERYTHING),
+    ([rule("retrieve"), rule("store query", groups="surgery")], (), ()),
+    ([rule("query", sees=CT_ONLY, unidentified=True)], (CT_ONLY,), (CT_ONLY,)),
+    ([rule("query", sees=CT_ONLY, unidentified=True), rule("query", sees=OWN)],
+     (CT_ONLY, View(referring_physicians=frozenset({"alice"}))), (CT_ONLY,)),
+    ([rule("query", sees=CT_ONLY), rule("query", groups="radiology")], (CT_ONLY, View()), ()),
+    ([rule("query", sees=CT_ONLY), rule("query", groups="surgery")], (CT_ONLY,), ()),
+    ([rule("query", sees=CT_ONLY), rule("retrieve", sees=View(days=1))], (CT_ONLY,), ()),
+    ([rule("query", sop_classes=STUDY_GET, sees=CT_ONLY), rule("query", sees=View(days=1))], (View(days=1),), ()),
+])  # fmt: skip
+def test_what_may_be_seen_is_what_any_rule_that_permits_it_shows(
+    rules: list[Rule], alice: Sight, nobody: Sight
+) -> None:
+    for principal, expected in ((ALICE, alice), (NOBODY, nobody)):
+        permission = Permission(Authorization(rules), principal, PLAIN)
+        assert permission.sight(CommandField.C_FIND_RQ, STUDY_FIND) == expected
+        assert permission.sight(0x0999, STUDY_FIND) == ()
+
+
+def test_without_rules_everything_is_seen() -> None:
+    assert Permission(None, NOBODY, PLAIN).sight(CommandField.C_FIND_RQ, STUDY_FIND) == EVERYTHING
 
 
 SCU, SCP, BOTH = (True, False), (False, True), (True, True)

@@ -30,19 +30,33 @@ def waits(lockout, subject=ALICE, policy=POLICY):
 
 
 @pytest.mark.parametrize(("limit", "pauses"), [
-    (6, [0, 1, 2, 4, 8, 100, 100]),
-    (10, [0, 0, 1, 2, 4, 8, 16, 32, 64, 100]),
-    (3, [1, 2, 100]),
-    (1, [100, 100]),
+    (6, [0, 1, 2, 4, 8, 900, 900]),
+    (10, [0, 0, 1, 2, 4, 8, 16, 32, 64, 900]),
+    (3, [1, 2, 900]),
+    (1, [900, 900]),
     (0, [0, 0, 0]),
 ])
-def test_delays_begin_at_a_third_of_the_limit_and_double(limit, pauses):
-    policy = LockoutPolicy(per_user=limit, delay=1.0, lockout=100.0)
+def test_delays_begin_at_a_third_of_the_limit_and_double_at_the_most(limit, pauses):
+    policy = LockoutPolicy(per_user=limit, delay=1.0, lockout=900.0)
     assert [policy.pause(Kind.USER, failures) for failures in range(1, len(pauses) + 1)] == pauses
 
 
-def test_a_delay_is_never_longer_than_a_lock_out():
-    assert LockoutPolicy(per_user=1000, delay=1.0, lockout=100.0).pause(Kind.USER, 999) == 100.0
+@pytest.mark.parametrize(("limit", "delay", "lockout"), [(50, 1.0, 900.0), (1000, 1.0, 900.0), (12, 1.0, 6.0),
+                                                         (9, 60.0, 5.0), (2, 1.0, 1.0), (50, 0.0, 900.0)])
+def test_who_waits_out_every_delay_comes_to_the_lock_out_at_the_limit(clock, limit, delay, lockout):
+    policy = LockoutPolicy(per_address=limit, delay=delay, lockout=lockout)
+    guarded, locked = Lockout(clock.seconds), []
+    for failures in range(1, limit + 1):
+        assert not waits(guarded, ADDRESS, policy)
+        locked = guarded.failed([ADDRESS], policy)
+        pause = policy.pause(Kind.ADDRESS, failures)
+        assert pause <= lockout
+        if failures < limit:
+            assert locked == []
+            assert policy.pause(Kind.ADDRESS, failures - 1) <= pause < lockout
+            clock.advance(pause)
+    assert locked == [ADDRESS]
+    assert waits(guarded, ADDRESS, policy)
 
 
 def test_no_try_is_looked_at_until_the_delay_is_over(lockout, clock):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,18 @@ def test_the_bytes_of_a_private_identity_type():
 def test_every_result_is_on_the_page():
     (row,) = re.findall(r"^\| 54 \| result \| (.*) \|$", EXTENSION, re.MULTILINE)
     assert re.findall(r"([0-9A-F]{2})H", row) == [f"{result:02X}" for result in BearerResult]
+
+
+# Programs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_what_programs_on_a_page_import_is_there(page):
+    for program in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dimsetls"):
+                module = import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 # The mapping ----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ class ClaimRules:
         if missing:
             raise self.denied(f"the token has no claim {', '.join(missing)}; expected {', '.join(self.required)}")
         expires = self._judge_times(claims, now)
-        trace(f"times: the token is valid now{f', until {_time(expires)}' if expires is not None else ''}")
+        end = f", until {_time(expires)} and {self.leeway:g} s of leeway" if expires is not None else ""
+        trace(f"times: the token is valid now{end}")
         self._judge_audience(claims.get("aud"))
         trace("audience: the token is for this node")
         self._judge_confirmation(claims.get("cnf"), presenter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -213,6 +213,7 @@ class _Connection:
         return self
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        cast(Factory, factory).noisy = False  # or each request is two lines of the log that say nothing
         return self._endpoint.connect(factory).addCallback(self._keep)
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:

@@ -68,6 +68,12 @@ def test_times_that_are_not_now(claims: dict[str, Any], why: str) -> None:
     assert why in denial(**claims)
 
 
+def test_the_trace_says_where_the_end_of_an_identity_comes_from() -> None:
+    steps: list[str] = []
+    RULES.judge(CLAIMS, PEER, NOW, steps.append)
+    assert steps[0] == "times: the token is valid now, until 2027-01-15 08:10:00 UTC and 30 s of leeway"
+
+
 def test_times_within_the_leeway() -> None:
     assert judge(exp=NOW - 29.5).until == NOW + 0.5
     assert judge(nbf=NOW + 30, iat=NOW + 30).until == NOW + 630

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs, formatEvent
 
 from dimsetls.errors import ConfigurationError
 from dimsetls.identity.oauth.fetch import LONGEST_ANSWER, JSONResource, NotFetched, Shared
@@ -58,6 +59,12 @@ def test_our_certificate_is_shown(
     material = KeyMaterial.load(*oauth.key_pair("node"))
     posting = resource("/token/introspection", key_material=material)
     assert loop.wait(posting.post(b"token=unknown&client_id=node+by+certificate", {})) == {"active": False}
+
+
+def test_the_log_has_no_lines_about_machinery(resource: Callable[..., JSONResource], loop: Loop) -> None:
+    with capturedLogs() as logged:
+        loop.wait(resource().get())
+    assert [formatEvent(event) for event in logged] == []
 
 
 def test_nothing_is_left_open(resource: Callable[..., JSONResource], loop: Loop) -> None:
