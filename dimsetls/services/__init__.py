@@ -2,25 +2,34 @@
 
 from ..dimse.status import Status
 from .archive import Archive
+from .commitment import Commitment, CommitmentUser
 from .filesystem import Duplicates, Durability, FileStore
 from .index import Index
 from .known import storage_sop_classes
 from .layout import Layout
+from .procedure_steps import ProcedureSteps, StepFiles
 from .provider import ServiceProvider, Services
 from .storage import Storage
 from .verification import Verification
+from .worklist import Worklist, WorklistDirectory
 
 __all__ = [
     "Archive",
+    "Commitment",
+    "CommitmentUser",
     "Duplicates",
     "Durability",
     "FileStore",
     "Index",
     "Layout",
+    "ProcedureSteps",
     "ServiceProvider",
     "Services",
     "Status",
+    "StepFiles",
     "Storage",
     "Verification",
+    "Worklist",
+    "WorklistDirectory",
     "storage_sop_classes",
 ]

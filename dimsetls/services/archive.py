@@ -16,10 +16,11 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from ..identity.sight import EVERYTHING, Sight
 from .index import Index, Stored
 from .models import NOTHING_NEGOTIATED, Model, Negotiated, Query, read_query, read_retrieval
 from .responses import response
-from .search import CHUNK, Search, Visible
+from .search import CHUNK, Search
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Archive:
     """Answers Query/Retrieve from an index that is open. `ae_title` is the one to retrieve from.
 
     With `unknown_matches`, which is the standard's rule, an entity matches a key that it has no value for
-    (PS3.4 C.2.2.1.2). `visible` in the calls says which entities may be found, and is called in a thread.
+    (PS3.4 C.2.2.1.2). `sees` in the calls says which instances there are for who asks.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class Archive:
         identifier: Dataset,
         *,
         negotiated: Negotiated = NOTHING_NEGOTIATED,
-        visible: Visible | None = None,
+        sees: Sight = EVERYTHING,
     ) -> Matches:
         """What C-FIND asks for. Raises IdentifierError at once; the iterator raises sqlite3.Error."""
-        search = self._search(read_query(model, identifier, negotiated), visible)
+        search = self._search(read_query(model, identifier, negotiated), sees)
         return Matches(self, search, self._ae_title)
 
     async def retrieve(
@@ -64,11 +65,11 @@ class Archive:
         identifier: Dataset,
         *,
         negotiated: Negotiated = NOTHING_NEGOTIATED,
-        visible: Visible | None = None,
+        sees: Sight = EVERYTHING,
     ) -> Selection:
         """The instances that C-MOVE or C-GET asks for. Raises IdentifierError and sqlite3.Error."""
-        search = self._search(read_retrieval(model, identifier, negotiated), visible)
-        return Selection(self, search, await self.run(lambda: _visible_ones(search)))
+        search = self._search(read_retrieval(model, identifier, negotiated), sees)
+        return Selection(self, search, await self.run(lambda: _matching(search)))
 
     async def find(self, sop_instance_uids: Iterable[str]) -> dict[str, Stored]:
         """Those of the instances that are stored, by UID; for storage commitment. Raises sqlite3.Error."""
@@ -86,8 +87,8 @@ class Archive:
         if self._pool.started:
             self._pool.stop()
 
-    def _search(self, query: Query, visible: Visible | None) -> Search:
-        return Search(self._index, query, visible=visible, unknown_matches=self._unknown_matches)
+    def _search(self, query: Query, sees: Sight) -> Search:
+        return Search(self._index, query, sees=sees, unknown_matches=self._unknown_matches)
 
 
 class Matches(AsyncIterator[Dataset]):
@@ -157,7 +158,7 @@ class Selection(AsyncIterator[list[Stored]]):
         return await self._archive.run(lambda: self._search.stored(numbers))
 
 
-def _visible_ones(search: Search) -> array[int]:
+def _matching(search: Search) -> array[int]:
     candidates = search.candidates()
     chunks = (candidates[at:at + CHUNK] for at in range(0, len(candidates), CHUNK))
     return array("q", (number for chunk in chunks for number, _ in search.entities(chunk)))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, TypeAlias
 
+from ..association.part10 import SHORT_VRS
 from ..uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
 Piece: TypeAlias = bytes | bytearray | memoryview
@@ -26,11 +27,6 @@ SERIES_INSTANCE_UID: Final = 0x0020_000E
 
 LONGEST_VALUE: Final = 64
 """Bytes of the longest value that is picked, unless told: a UID with its padding (PS3.5 §6.2)."""
-
-SHORT_VRS: Final = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
-"""VRs whose length field has two bytes; all others, and every future one, have four (PS3.5 §6.2, §7.1.2)."""
 
 _DEFLATED: Final = frozenset((
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,

@@ -30,7 +30,8 @@ from typing import Final
 from ..dimse.status import Status
 from ..errors import ConfigurationError, LocalProtocolError, ServiceError
 from ..uids import is_valid_uid
-from .elements import ElementReader, Piece
+from .elements import SOP_CLASS_UID, SOP_INSTANCE_UID, ElementReader, Piece
+from .forwarding.queue import Queue
 from .index import Index
 from .layout import DATA_SET_TAGS, Layout
 from .part10 import file_meta, same_data_set
@@ -45,6 +46,7 @@ _DIRECTORY_MODE: Final = 0o750
 _PRIVATE_MODE: Final = 0o700
 _NO_HARD_LINKS: Final = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+_IDENTITY: Final = {SOP_CLASS_UID: "SOPClassUID", SOP_INSTANCE_UID: "SOPInstanceUID"}
 _MOST_SETTLED: Final = 4096
 
 
@@ -52,7 +54,8 @@ class FileStore:
     """A directory of Part 10 files; several stores, of several processes, may share one `root`.
 
     With an `index`, an instance and its row in there appear together, and a duplicate is one by its SOP Instance UID;
-    without, by its path. The store opens and closes the index, which is to be as durable as the store.
+    without, by its path. The store opens and closes the index, which is to be as durable as the store. What is to be
+    forwarded is in its `queue` from then on too, which is there if the index is.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class FileStore:
         self.root = Path(root).absolute()
         self.layout = layout
         self.index = index
+        self.queue = Queue(index) if index is not None else None
         self.duplicates = duplicates
         self.durable = fsync is Durability.FULL
         self._incoming = ""  # the directory of incoming files while the store is open
@@ -111,8 +115,9 @@ class FileStore:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(self._lock_fd, b"%d\n" % os.getpid())
             self._hard_links = _can_link(own / "lock", self.root / ".probe")
-            if self.index is not None:
+            if self.index is not None and self.queue is not None:
                 self.index.open()
+                self.queue.prepare()
                 self._notes_fd = os.open(own / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             _sweep(incoming, own, self._recover)
         self._settled = {str(self.root)}
@@ -134,8 +139,8 @@ class FileStore:
         self._notes_fd = self._lock_fd = -1
 
     def _recover(self, directory: Path) -> None:
-        if self.index is not None:
-            recover(self.root, self.index, directory)
+        if self.index is not None and self.queue is not None:
+            recover(self.root, self.index, self.queue, directory)
 
     def begin(
         self,
@@ -152,9 +157,9 @@ class FileStore:
         if not self._incoming:
             raise LocalProtocolError("begin() on a store that is not open: call open() first")
         if not is_valid_uid(sop_instance_uid):
-            raise ServiceError(Status.INVALID_SOP_INSTANCE, "Affected SOP Instance UID is not a UID")
+            raise ServiceError(Status.INVALID_SOP_INSTANCE, "Affected SOP Instance UID is not a UID", (0x1000,))
         if not is_valid_uid(sop_class_uid):
-            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not a UID")
+            raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not a UID", (0x0002,))
         values = {
             "SOPClassUID": sop_class_uid,
             "SOPInstanceUID": sop_instance_uid,
@@ -167,10 +172,9 @@ class FileStore:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             raise _refusal(error) from error
-        elements = None
         if self.index is not None:
             elements = reader(transfer_syntax_uid, self.layout.needs)
-        elif self.layout.needs:
+        else:
             elements = ElementReader(transfer_syntax_uid, self.layout.needs)
         incoming = IncomingFile(self, fd, path, values, transfer_syntax_uid, elements)
         incoming._append(meta)
@@ -258,7 +262,7 @@ class IncomingFile:
         path: str,
         values: dict[str, str],
         transfer_syntax_uid: str,
-        reader: ElementReader | None,
+        reader: ElementReader,
     ) -> None:
         self._store = store
         self._fd = fd
@@ -278,7 +282,7 @@ class IncomingFile:
             raise _refusal(error) from error
         if written != len(piece):
             self._append(memoryview(piece)[written:])
-        if self._reader is not None and not self._reader.done:
+        if not self._reader.done:
             self._reader.feed(piece)
 
     def _append(self, piece: Piece) -> None:
@@ -293,21 +297,24 @@ class IncomingFile:
     def commit(self) -> StoredInstance:
         """Make the instance appear in the store, as safe as the store promises; blocks for the disk.
 
-        Raises ServiceError: 0111 for a duplicate that the policy refuses, A700 if the file cannot be kept. Either way
-        the temporary file is gone. After an A700 the instance may be there, whole, if only its directory would not
-        sync; the sender's next attempt finds it.
+        Raises ServiceError: A900 if there is an index and the data set is of another instance than the command, 0111
+        for a duplicate that the policy refuses, A700 if the file cannot be kept. In each case the temporary file is
+        gone. After an A700 the instance may be there, whole, if only its directory would not sync; the sender's next
+        attempt finds it.
         """
         fd = self._take()
         if fd < 0:
             raise LocalProtocolError("commit() of an instance that was committed or discarded before")
         try:
             try:
+                if self._store.index is not None:
+                    self._judge()
                 size = os.fstat(fd).st_size
                 if self._store.durable:
                     os.fsync(fd)
             finally:
                 os.close(fd)
-            remark = self._read_values(self._reader) if self._reader is not None else ""
+            remark = self._read_values()
             final, outcome = self._place(size)
         except (OSError, sqlite3.Error) as error:
             raise _refusal(error) from error
@@ -317,12 +324,13 @@ class IncomingFile:
 
     def _place(self, size: int) -> tuple[str, Outcome]:
         store, path = self._store, str(self._store.layout.path(self._values))
-        if store.index is None or self._reader is None:
+        if store.index is None:
             final = f"{store.root}/{path}"
             return final, store.place(self._path, final)
         sop_class_uid, sop_instance_uid = self._values["SOPClassUID"], self._values["SOPInstanceUID"]
         return place(store, store.index, self._path, entry(
-            self._reader.values, self._transfer_syntax_uid, sop_class_uid, sop_instance_uid, path, size
+            self._reader.values, self._transfer_syntax_uid, sop_class_uid, sop_instance_uid, path, size,
+            self._values["CallingAETitle"], self._values["CalledAETitle"],
         ))  # fmt: skip
 
     def discard(self) -> None:
@@ -344,7 +352,19 @@ class IncomingFile:
         with suppress(OSError):
             os.unlink(self._path)
 
-    def _read_values(self, reader: ElementReader) -> str:
+    def _judge(self) -> None:
+        """Raise ServiceError where the data set is of another instance: it would be found as one that it is not.
+
+        A store that is not asked what it has keeps whatever came under the UID that it came with.
+        """
+        for tag, name in _IDENTITY.items():
+            value = self._reader.values.get(tag, b"").strip(b"\0 ")
+            if value and value != self._values[name].encode():
+                comment = f"{name} of the data set is not that of the command"
+                raise ServiceError(Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, comment, (tag,))
+
+    def _read_values(self) -> str:
+        reader = self._reader
         for name, tag in DATA_SET_TAGS.items():
             if (value := reader.values.get(tag)) is not None:
                 self._values[name] = value.rstrip(b"\0 ").decode("ascii", "replace")

@@ -23,10 +23,11 @@ from ..errors import ConfigurationError, LocalProtocolError
 from .matching import fold_name
 from .models import ATTRIBUTES, LEVELS, Level
 from .records import Entry
+from .visibility import ORIGIN, origin_of
 
 T = TypeVar("T")
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """To be changed with the tables or with what is stored in them: an index of another number is to be rebuilt."""
 
 _UNFINISHED: Final = 0x7FFF  # a rebuild began and did not end
@@ -48,14 +49,16 @@ _OWN_COLUMNS: Final = {
     Level.PATIENT: ("identity TEXT NOT NULL UNIQUE", *(f"{name} TEXT NOT NULL DEFAULT ''" for name in NAME_GROUPS)),
     Level.STUDY: ("patient INTEGER NOT NULL REFERENCES patient", "UNIQUE (StudyInstanceUID, patient)"),
     Level.SERIES: ("study INTEGER NOT NULL REFERENCES study", "UNIQUE (SeriesInstanceUID, study)"),
-    Level.IMAGE: ("series INTEGER NOT NULL REFERENCES series", "TransferSyntaxUID TEXT NOT NULL", "path TEXT NOT NULL",
-                  "size INTEGER NOT NULL", "UNIQUE (SOPInstanceUID)"),
+    # The origin is no reference to SQLite, which would look at every instance before it lets go of one.
+    Level.IMAGE: ("series INTEGER NOT NULL REFERENCES series", "origin INTEGER NOT NULL",
+                  "TransferSyntaxUID TEXT NOT NULL", "path TEXT NOT NULL", "size INTEGER NOT NULL",
+                  "UNIQUE (SOPInstanceUID)"),
 }  # fmt: skip
 _INDEXES: Final = (
     *((f"patient_{name}", f"patient ({name})") for name in ("PatientID", "PatientBirthDate", *NAME_GROUPS)),
     *((f"study_{name}", f"study ({name})") for name in ("patient", "StudyDate", "AccessionNumber", "StudyID")),
     *((f"series_{name}", f"series ({name})") for name in ("study", "Modality")),
-    ("instance_series", "instance (series)"),
+    ("instance_series", "instance (series, origin)"),
 )
 
 
@@ -114,8 +117,8 @@ class Index:
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if self.durable else 'NORMAL'}")
         if to_rebuild:
             with _transaction(self._writer):
-                for level in reversed(LEVELS):
-                    self._writer.execute(f"DROP TABLE IF EXISTS {TABLES[level]}")
+                for table in ("instance", "origin", "series", "study", "patient"):
+                    self._writer.execute(f"DROP TABLE IF EXISTS {table}")
                 _create(self._writer, _UNFINISHED)
         elif version == 0:
             with _transaction(self._writer):
@@ -263,12 +266,13 @@ class Tables:
         return Stored(*row) if row else None
 
     def values(self, sop_instance_uid: str) -> dict[str, str]:
-        """What is stored of an instance and its series, study and patient that its own file decides."""
+        """What is stored of an instance and its series, study and patient that its own file decides, by column."""
         columns = [f"instance.{column}" for column in COLUMNS[Level.IMAGE]]
-        columns += ["SeriesInstanceUID", "StudyInstanceUID", "PatientID"]
+        columns += ["SeriesInstanceUID", "StudyInstanceUID", "PatientID", *(f"origin.{column}" for column in ORIGIN)]
         row = self.execute(
             f"SELECT {', '.join(columns)} FROM instance JOIN series ON series.id = instance.series "  # noqa: S608
-            "JOIN study ON study.id = series.study JOIN patient ON patient.id = study.patient WHERE SOPInstanceUID = ?",
+            "JOIN origin ON origin.id = instance.origin JOIN study ON study.id = series.study "
+            "JOIN patient ON patient.id = study.patient WHERE SOPInstanceUID = ?",
             (sop_instance_uid,),
         ).fetchone()
         return dict(zip((column.rpartition(".")[2] for column in columns), row or (), strict=False))
@@ -287,8 +291,11 @@ class Tables:
         series_uid = values.get("SeriesInstanceUID", "")
         series = self._row(Level.SERIES, values, {"SeriesInstanceUID": series_uid, "study": study}, {})
         row = {column: values.get(column, "") for column in COLUMNS[Level.IMAGE]}
-        self._insert("instance", row | {"series": series, "TransferSyntaxUID": entry.transfer_syntax_uid,
-                                        "path": entry.path, "size": entry.size})  # fmt: skip
+        origin = self._origin(series, origin_of(values))
+        self._insert("instance", row | {
+            "series": series, "origin": origin, "TransferSyntaxUID": entry.transfer_syntax_uid,
+            "path": entry.path, "size": entry.size,
+        })  # fmt: skip
 
     def remove(self, sop_instance_uid: str) -> Stored | None:
         """Forget an instance, and the series, study and patient that had no other; returns what it was."""
@@ -296,7 +303,10 @@ class Tables:
         if stored is None:
             return None
         parent = self._parent("instance", "series", "SOPInstanceUID", sop_instance_uid)
+        origin = self._parent("instance", "origin", "SOPInstanceUID", sop_instance_uid)
         self.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (sop_instance_uid,))
+        self.execute("DELETE FROM origin WHERE id = ? AND NOT EXISTS "
+                     "(SELECT 1 FROM instance WHERE series = ? AND origin = ?)", (origin, parent, origin))  # fmt: skip
         for table, child, above in (("series", "instance", "study"), ("study", "series", "patient"),
                                     ("patient", "study", "")):  # fmt: skip
             if self.execute(f"SELECT 1 FROM {child} WHERE {table} = ? LIMIT 1", (parent,)).fetchone():  # noqa: S608
@@ -327,6 +337,12 @@ class Tables:
             self.execute(f"UPDATE {table} SET {assignments} WHERE id = ?",  # noqa: S608
                          (*(mine[column] for column in news), found[0]))  # fmt: skip
         return int(found[0])
+
+    def _origin(self, series: int, values: Mapping[str, str]) -> int:
+        row = {"series": series, **values}
+        where = " AND ".join(f"{column} = ?" for column in row)
+        found = self.execute(f"SELECT id FROM origin WHERE {where}", row.values()).fetchone()  # noqa: S608
+        return int(found[0]) if found else self._insert("origin", row)
 
     def _insert(self, table: str, row: Mapping[str, object]) -> int:
         columns, places = ", ".join(row), ", ".join("?" * len(row))
@@ -375,6 +391,9 @@ def _create(connection: sqlite3.Connection, version: int) -> None:
     for level in LEVELS:
         columns = ["id INTEGER PRIMARY KEY", *(f"{column} TEXT NOT NULL DEFAULT ''" for column in COLUMNS[level])]
         connection.execute(f"CREATE TABLE {TABLES[level]} ({', '.join((*columns, *_OWN_COLUMNS[level]))})")
+    origin = ", ".join(f"{column} TEXT NOT NULL" for column in ORIGIN)
+    connection.execute("CREATE TABLE origin (id INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series, "
+                       f"{origin}, UNIQUE (series, {', '.join(ORIGIN)}))")  # fmt: skip
     for name, columns_of in _INDEXES:
         connection.execute(f"CREATE INDEX {name} ON {columns_of}")
     connection.execute(f"PRAGMA user_version = {version}")

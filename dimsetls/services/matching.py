@@ -38,6 +38,7 @@ SINGLE_VALUE_VRS: Final = frozenset(["LT", "ST", "UR", "UT"])
 INTEGER_VRS: Final = frozenset(["IS", "SL", "SS", "SV", "UL", "US", "UV"])
 NUMBER_VRS: Final = INTEGER_VRS | {"DS", "FD", "FL"}
 
+_GB_2312: Final = "\x1b$)A"  # the escape sequence of ISO 2022 IR 58 (PS3.5 K.2)
 _ACCENTS: Final = dict.fromkeys(range(0x0300, 0x0370))  # combining; not the voicing marks of kana
 
 
@@ -47,6 +48,11 @@ class IdentifierError(ServiceError):
     def __init__(self, comment: str, *offending_elements: int) -> None:
         super().__init__(Status.IDENTIFIER_DOES_NOT_MATCH_SOP_CLASS, comment)
         self.offending_elements = offending_elements
+
+
+def without_escapes(text: str) -> str:
+    """Text that pydicom has decoded: of ISO 2022 IR 58, alone of all, it leaves the escape sequences in."""
+    return text.replace(_GB_2312, "")
 
 
 @dataclass(frozen=True, slots=True)

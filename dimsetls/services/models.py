@@ -12,7 +12,16 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from .matching import SINGLE_VALUE_VRS, Exactly, IdentifierError, Key, SequenceKey, Universal, read_key
+from .matching import (
+    SINGLE_VALUE_VRS,
+    Exactly,
+    IdentifierError,
+    Key,
+    SequenceKey,
+    Universal,
+    read_key,
+    without_escapes,
+)
 from .moments import offset
 
 
@@ -118,6 +127,9 @@ BY_TAG: Final[Mapping[int, Attribute]] = {attribute.tag: attribute for attribute
 # Not keys: they say how the identifier is meant (PS3.4 C.4.1.1.3.1).
 _CONTROL: Final = frozenset((0x0008_0005, 0x0008_0052, 0x0008_0053, 0x0008_0054, 0x0008_0056, 0x0008_0201))
 _LEVEL_TAG: Final = 0x0008_0052
+_NOT_TEXT: Final = frozenset((
+    "AT", "FL", "FD", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SQ", "SS", "SV", "UL", "US", "UV",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +263,8 @@ def texts_of(data_set: Dataset, tag: int) -> tuple[str, ...]:
     element = data_set.get_item(tag)
     if element is None:
         return ()
+    if element.VR in _NOT_TEXT and (vr := dictionary_VR(tag)) not in _NOT_TEXT:
+        raise IdentifierError(f"expected VR {vr}, came {element.VR}", tag)
     try:
         if isinstance(element, RawDataElement) and element.VR in ("IS", "DS"):
             # pydicom would raise for what is no number, and would not keep how it was written.
@@ -260,7 +274,7 @@ def texts_of(data_set: Dataset, tag: int) -> tuple[str, ...]:
     except (ValueError, TypeError, LookupError, NotImplementedError, struct.error, AttributeError, OSError) as error:
         raise IdentifierError("expected a value as its VR has it", tag) from error
     several = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
-    texts = tuple("" if each is None else str(each).strip("\0 ") for each in several)
+    texts = tuple("" if each is None else without_escapes(str(each)).strip("\0 ") for each in several)
     return texts if any(texts) else ()
 
 

@@ -1,31 +1,19 @@
-"""What a Part 10 file has before its data set: preamble, prefix and file meta information (PS3.10 §7.1)."""
+"""What is written before the data set in a Part 10 file: preamble and file meta information (PS3.10 §7.1)."""
 
 from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
 
+from ..association.part10 import read_file_meta
 from ..uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from .elements import LONGEST_VALUE, SHORT_VRS
 
 # A received instance gets zeros: whoever fills a preamble can hide a program in it (PS3.10 §7.5).
 _PREFIX = bytes(128) + b"DICM"
 _GROUP_LENGTH = struct.Struct("<HH2sHI")
 _HEADER = struct.Struct("<HH2sH")
 _COMPARED_AT_ONCE = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class FileMeta:
-    """What a Part 10 file says of its data set, and where that is; `data_set_offset` counts from the first byte."""
-
-    transfer_syntax_uid: str
-    data_set_offset: int
-    sop_class_uid: str = ""
-    sop_instance_uid: str = ""
 
 
 def file_meta(
@@ -42,27 +30,6 @@ def file_meta(
     return b"".join((_PREFIX, _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length), before, instance, after))
 
 
-def read_file_meta(file: BinaryIO) -> FileMeta | None:
-    """The file meta information of a Part 10 file open at its first byte; None if it is not such a file."""
-    if file.read(len(_PREFIX))[128:] != b"DICM":
-        return None
-    uids, offset = dict.fromkeys((0x0002, 0x0003, 0x0010), ""), len(_PREFIX)
-    # The group ends where another begins: its length element is not always there, nor always right.
-    while len(header := file.read(8)) == 8:
-        group, element, vr, length = _HEADER.unpack(header)
-        if group != 0x0002:
-            break
-        offset += 8
-        if vr not in SHORT_VRS:
-            length = int.from_bytes(file.read(4), "little")
-            offset += 4
-        if element in uids:
-            uids[element] = file.read(min(length, LONGEST_VALUE)).rstrip(b"\0 ").decode("ascii", "replace")
-        offset += length
-        file.seek(offset)
-    return FileMeta(uids[0x0010], offset, uids[0x0002], uids[0x0003]) if uids[0x0010] else None
-
-
 def same_data_set(one: str, other: str) -> bool:
     """Whether two Part 10 files hold the same data set, whoever sent them and whoever wrote their meta information.
 
@@ -70,7 +37,9 @@ def same_data_set(one: str, other: str) -> bool:
     """
     with open(one, "rb") as first, open(other, "rb") as second:
         meta, other_meta = read_file_meta(first), read_file_meta(second)
-        if meta is None or other_meta is None or meta.transfer_syntax_uid != other_meta.transfer_syntax_uid:
+        if meta is None or other_meta is None or not meta.transfer_syntax_uid:
+            return False
+        if meta.transfer_syntax_uid != other_meta.transfer_syntax_uid:
             return False
         length = os.fstat(first.fileno()).st_size - meta.data_set_offset
         if length != os.fstat(second.fileno()).st_size - other_meta.data_set_offset:

@@ -1,4 +1,4 @@
-"""A file and its row in the index appear together, or neither does.
+"""A file and its row in the index appear together, or neither does; with them what is to be forwarded is queued.
 
 The file appears inside the transaction that writes its row, so both are decided by who holds the one lock of SQLite:
 no two processes store one instance. What a transaction cannot take back is the file, so before that appears, its path
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .forwarding.queue import Queue
 from .index import Index, Tables
 from .promises import Duplicates, Outcome
 from .records import Entry, read_entry
@@ -33,8 +34,12 @@ def place(store: FileStore, index: Index, temporary: str, entry: Entry) -> tuple
     its row until the sender tries again.
     """
     final, outcome = index.write(partial(_place, store, temporary, entry))
-    # Comparing takes as long as the instance is large, and what it is compared with stays: no need for the lock.
-    return final, store.place_duplicate(temporary, final) if outcome is None else outcome
+    if outcome is None:
+        # Comparing takes as long as the instance is large, and what it is compared with stays: no need for the lock.
+        outcome = store.place_duplicate(temporary, final)
+        if store.queue is not None:
+            store.queue.add_stored(entry)
+    return final, outcome
 
 
 def _place(store: FileStore, temporary: str, entry: Entry, tables: Tables) -> tuple[str, Outcome | None]:
@@ -66,6 +71,8 @@ def _place(store: FileStore, temporary: str, entry: Entry, tables: Tables) -> tu
     try:
         if known is not None:
             tables.put(known)
+        if outcome is not None and store.queue is not None:
+            store.queue.add(tables, entry, is_new=True)
     except sqlite3.Error:
         if outcome is Outcome.STORED:
             os.unlink(final)  # only its row will be taken back
@@ -75,7 +82,7 @@ def _place(store: FileStore, temporary: str, entry: Entry, tables: Tables) -> tu
     return final, outcome
 
 
-def recover(root: Path, index: Index, directory: Path) -> None:
+def recover(root: Path, index: Index, queue: Queue, directory: Path) -> None:
     """Finish what a store no longer alive was about to place, by the notes in its directory of incoming files.
 
     Raises OSError and sqlite3.Error.
@@ -84,13 +91,14 @@ def recover(root: Path, index: Index, directory: Path) -> None:
         for path in (directory / NOTES).read_text("utf-8").splitlines():
             with suppress(FileNotFoundError):  # it did not come to that
                 if (entry := read_entry(root, path)) is not None:
-                    index.write(partial(_adopt, root, entry))
+                    index.write(partial(_adopt, root, queue, entry))
 
 
-def _adopt(root: Path, entry: Entry, tables: Tables) -> None:
+def _adopt(root: Path, queue: Queue, entry: Entry, tables: Tables) -> None:
     stored = tables.find(entry.sop_instance_uid)
     if stored is not None and stored.path != entry.path and (root / stored.path).is_file():
         # Its sender has no Success, the sender of the other has.
         (root / entry.path).unlink(missing_ok=True)
     else:
         tables.put(entry)
+        queue.add(tables, entry, is_new=True)  # it may take the place of one that was sent

@@ -24,6 +24,7 @@ from ..association.requests import (
     SetAttributesRequest,
     StoreRequest,
 )
+from ..dimse.command import Element
 from ..dimse.status import Status
 from ..errors import ServiceError
 from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
@@ -115,8 +116,8 @@ class ServiceProvider:
     def move_destination(self, request: MoveRequest) -> OpenDestination | None:
         """How to reach the AE `request.move_destination`; None: it is not known, and answered A801H.
 
-        It is a function from presentation contexts to an association, as `associate` gives it; called where there is
-        something to send.
+        It is a function from presentation contexts to an association for ``async with``, as `association` gives it or
+        an `AssociationPool`; called where there is something to send.
         """
         return None
 
@@ -146,7 +147,7 @@ class ServiceProvider:
 
 
 def _not_served(what: str) -> ServiceError:
-    return ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, f"this AE does not {what}")
+    return ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, f"this AE does not {what}", (Element.COMMAND_FIELD,))
 
 
 @implementer(IServiceProvider)

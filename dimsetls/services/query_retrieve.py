@@ -69,7 +69,7 @@ class QueryRetrieve(ServiceProvider):
     async def c_find(self, request: FindRequest) -> AsyncGenerator[Match, None]:
         """Yield what matches, as fast as the peer takes it."""
         model, negotiated = _model(request.sop_class_uid), _negotiated(request.association, request.sop_class_uid)
-        matches = self._archive.query(model, await request.identifier(), negotiated=negotiated)
+        matches = self._archive.query(model, await request.identifier(), negotiated=negotiated, sees=request.sees)
         status = Status.PENDING_WARNING if matches.has_unsupported_keys else Status.PENDING
         try:
             async for match in matches:
@@ -88,7 +88,9 @@ class QueryRetrieve(ServiceProvider):
 
     async def _instances(self, request: GetRequest | MoveRequest) -> AsyncGenerator[Instance, None]:
         model, negotiated = _model(request.sop_class_uid), _negotiated(request.association, request.sop_class_uid)
-        selection = await self._archive.retrieve(model, await request.identifier(), negotiated=negotiated)
+        selection = await self._archive.retrieve(
+            model, await request.identifier(), negotiated=negotiated, sees=request.sees
+        )
         if len(selection) > MOST:  # or they would all be fetched first
             sentence = f"{len(selection)} instances match; {MOST} can be counted"
             raise ServiceError(Status.UNABLE_TO_COUNT_MATCHES, sentence)

@@ -17,12 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import TEXT_VR_DELIMS
 from pydicom.values import convert_SQ
 
+from ..association.part10 import read_file_meta
 from ..uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .elements import ElementReader
-from .matching import SINGLE_VALUE_VRS, Item, Values
+from .matching import SINGLE_VALUE_VRS, Item, Values, without_escapes
 from .models import ATTRIBUTES
 from .moments import date_span
-from .part10 import read_file_meta
 
 LONGEST_INDEXED: Final = 2048
 """Bytes of the longest value that is indexed: what has more is as good as unknown."""
@@ -58,8 +58,9 @@ def reader(transfer_syntax_uid: str, also: Iterable[int] = ()) -> ElementReader:
 
 
 def entry(
-    raw: Mapping[int, bytes], transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, path: str, size: int
-) -> Entry:
+    raw: Mapping[int, bytes], transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, path: str, size: int,
+    sending_ae_title: str = "", receiving_ae_title: str = "",
+) -> Entry:  # fmt: skip
     """Decode what was picked. The UIDs of the instance are those by which it is stored, whatever its data set says."""
     character_set = raw.get(_SPECIFIC_CHARACTER_SET, b"")
     is_implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
@@ -70,6 +71,10 @@ def entry(
         if attribute is not None and (text := _decode(attribute.vr, value, character_set, is_implicit, is_little)):
             values[attribute.keyword] = text
     values["SOPClassUID"], values["SOPInstanceUID"] = sop_class_uid, sop_instance_uid
+    if sending_ae_title:
+        values["SendingApplicationEntityTitle"] = sending_ae_title
+    if receiving_ae_title:
+        values["ReceivingApplicationEntityTitle"] = receiving_ae_title
     return Entry(values, transfer_syntax_uid, path, size)
 
 
@@ -77,14 +82,14 @@ def read_entry(root: Path, path: str) -> Entry | None:
     """The entry of a stored file; None if it is not a Part 10 file with the UIDs of an instance. Raises OSError."""
     with open(root / path, "rb") as file:
         meta = read_file_meta(file)
-        if meta is None or not meta.sop_class_uid or not meta.sop_instance_uid:
+        if meta is None or not (meta.transfer_syntax_uid and meta.sop_class_uid and meta.sop_instance_uid):
             return None
-        file.seek(meta.data_set_offset)
         elements = reader(meta.transfer_syntax_uid)
         while not elements.done and (block := file.read(_READ_AT_ONCE)):
             elements.feed(block)
         size = os.fstat(file.fileno()).st_size
-    return entry(elements.values, meta.transfer_syntax_uid, meta.sop_class_uid, meta.sop_instance_uid, path, size)
+    return entry(elements.values, meta.transfer_syntax_uid, meta.sop_class_uid, meta.sop_instance_uid, path, size,
+                 meta.sending_ae_title, meta.receiving_ae_title)  # fmt: skip
 
 
 def split(keyword: str, text: str) -> Values:
@@ -108,7 +113,7 @@ def _decode(vr: str, value: bytes, character_set: bytes, is_implicit: bool, is_l
         whole = value[: len(value) // struct.calcsize(form) * struct.calcsize(form)]
         return "\\".join(str(number) for (number,) in struct.iter_unpack(form, whole))
     if vr in _TEXT_VRS:
-        text = decode_bytes(value, _encodings(character_set), TEXT_VR_DELIMS)
+        text = without_escapes(decode_bytes(value, _encodings(character_set), TEXT_VR_DELIMS))
     else:
         text = value.decode("ascii", "replace")
     text = text.replace("\0", "")
@@ -146,5 +151,5 @@ def _item(item: Dataset) -> dict[str, Any]:
     for element in item:
         if element.keyword and element.VR not in ("SQ", "OB", "OW", "UN") and not element.is_empty:
             values = element.value if element.VM > 1 else [element.value]
-            found[element.keyword] = [str(value).strip("\0 ") for value in values]
+            found[element.keyword] = [without_escapes(str(value)).strip("\0 ") for value in values]
     return found

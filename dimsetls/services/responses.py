@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 from .matching import Item, SequenceKey, Values
 from .models import ATTRIBUTES, Query
 
-_UNICODE: Final = "ISO_IR 192"
+UNICODE: Final = "ISO_IR 192"
 # What an asker may be answered in when it asked in it. Of others a Python codec has more, or less, than the standard.
 _PLAIN: Final = frozenset((
-    _UNICODE, "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
+    UNICODE, "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
     "ISO_IR 138", "ISO_IR 148", "ISO_IR 166", "GB18030",
 ))  # fmt: skip
 
@@ -30,7 +30,7 @@ def response(query: Query, entity: Mapping[str, Values], retrieve_ae_title: str)
     items that match, and of each the attributes that were asked for, or all if none were.
     """
     data_set = Dataset()
-    if character_set := _character_set(query.character_set, _texts(entity[keyword] for keyword in query.keys)):
+    if character_set := character_set_for(query.character_set, _texts(entity[keyword] for keyword in query.keys)):
         data_set.SpecificCharacterSet = character_set
     data_set.QueryRetrieveLevel = query.level.value
     data_set.RetrieveAETitle = retrieve_ae_title
@@ -82,7 +82,8 @@ def _texts(values: Iterator[Values] | Sequence[Values]) -> Iterator[str]:
                 yield from _texts(list(value.values()))
 
 
-def _character_set(asked: tuple[str, ...], texts: Iterator[str]) -> str:
+def character_set_for(asked: tuple[str, ...], texts: Iterable[str]) -> str:
+    """Specific Character Set for texts: that of the question if it can express them, or Unicode; none for ASCII."""
     text = "".join(texts)
     own = asked[0] if len(asked) == 1 and asked[0] in _PLAIN else ""
     if text.isascii():
@@ -91,7 +92,7 @@ def _character_set(asked: tuple[str, ...], texts: Iterator[str]) -> str:
         text.encode(_codec(own) if own else "ascii")
         return own
     except UnicodeError:
-        return _UNICODE
+        return UNICODE
 
 
 @cache

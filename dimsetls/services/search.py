@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from .index import COLUMNS, NAME_GROUPS, STORED_COLUMNS, TABLES, Index, Stored
+from ..identity.sight import EVERYTHING, Sight
+from .index import NAME_GROUPS, STORED_COLUMNS, TABLES, Index, Stored
 from .matching import NUMBER_VRS, Exactly, Key, PersonName, Range, Universal, Values, Wildcard, combined
 from .models import ATTRIBUTES, LEVELS, PAIRS, UNIQUE_KEYS, Attribute, Level, Query
 from .moments import date_span, in_zone, next_days, time_span
 from .records import split
+from .visibility import Seen
 
 Entity: TypeAlias = Mapping[str, Values]
 """A patient, study, series or instance with the attributes of those above it, by keyword; empty is unknown."""
-
-Visible: TypeAlias = Callable[[Entity], bool]
 
 CHUNK: Final = 100
 """Candidates whose rows are fetched, and judged, at once."""
@@ -31,19 +31,20 @@ _PARENTS: Final = {
     Level.SERIES: "JOIN study ON study.id = series.study",
     Level.STUDY: "JOIN patient ON patient.id = study.patient",
 }
-_OF_STUDY: Final = "FROM series AS s JOIN instance AS i ON i.series = s.id WHERE s.study = study.id"
+_OF_STUDY: Final = "FROM series AS s JOIN instance AS i ON i.series = s.id WHERE s.study = study.id{i}"
 _SOP_CLASSES: Final = f"SELECT DISTINCT i.SOPClassUID {_OF_STUDY} ORDER BY 1"
 _OF_PATIENT: Final = "FROM study AS t JOIN series AS s ON s.study = t.id"
+# In braces stands what leaves out the studies, series and instances that are not seen.
 _COMPUTED: Final = {
-    "NumberOfPatientRelatedStudies": "SELECT count(*) FROM study AS t WHERE t.patient = patient.id",
-    "NumberOfPatientRelatedSeries": f"SELECT count(*) {_OF_PATIENT} WHERE t.patient = patient.id",
+    "NumberOfPatientRelatedStudies": "SELECT count(*) FROM study AS t WHERE t.patient = patient.id{t}",
+    "NumberOfPatientRelatedSeries": f"SELECT count(*) {_OF_PATIENT} WHERE t.patient = patient.id{{s}}",
     "NumberOfPatientRelatedInstances":
-        f"SELECT count(*) {_OF_PATIENT} JOIN instance AS i ON i.series = s.id WHERE t.patient = patient.id",
-    "NumberOfStudyRelatedSeries": "SELECT count(*) FROM series AS s WHERE s.study = study.id",
+        f"SELECT count(*) {_OF_PATIENT} JOIN instance AS i ON i.series = s.id WHERE t.patient = patient.id{{i}}",
+    "NumberOfStudyRelatedSeries": "SELECT count(*) FROM series AS s WHERE s.study = study.id{s}",
     "NumberOfStudyRelatedInstances": f"SELECT count(*) {_OF_STUDY}",
-    "NumberOfSeriesRelatedInstances": "SELECT count(*) FROM instance AS i WHERE i.series = series.id",
+    "NumberOfSeriesRelatedInstances": "SELECT count(*) FROM instance AS i WHERE i.series = series.id{i}",
     "ModalitiesInStudy": r"""SELECT coalesce(group_concat(Modality, '\'), '') FROM
-        (SELECT DISTINCT Modality FROM series AS s WHERE s.study = study.id AND Modality <> '' ORDER BY Modality)""",
+        (SELECT DISTINCT Modality FROM series AS s WHERE s.study = study.id{s} AND Modality <> '' ORDER BY Modality)""",
     "SOPClassesInStudy": rf"SELECT coalesce(group_concat(SOPClassUID, '\'), '') FROM ({_SOP_CLASSES})",  # noqa: S608
     "AvailableTransferSyntaxUID": "SELECT instance.TransferSyntaxUID",
 }  # fmt: skip
@@ -55,18 +56,17 @@ _BEYOND: Final = "\U0010ffff"  # sorts after whatever may follow a prefix
 
 
 class Search:
-    """One query. `visible` says whether an entity may be found; `unknown_matches` is PS3.4 C.2.2.1.2.
+    """One query. `sees` says what may be found and counted; `unknown_matches` is PS3.4 C.2.2.1.2.
 
-    By that clause an entity without a value for a key matches, whatever is asked for: its value is unknown. `visible`
-    is asked about entities of the level of the query only, so a rule on what is below it cannot be kept by it.
+    By that clause an entity without a value for a key matches, whatever is asked for: its value is unknown.
     """
 
     def __init__(
-        self, index: Index, query: Query, *, visible: Visible | None = None, unknown_matches: bool = True
+        self, index: Index, query: Query, *, sees: Sight = EVERYTHING, unknown_matches: bool = True
     ) -> None:
         self.query = query
         self._index = index
-        self._visible = visible
+        self._seen = Seen(sees)
         self._unknown_matches = unknown_matches
         self._unique = {UNIQUE_KEYS[level] for level in query.model.levels}
         self._keys = {keyword: key for keyword, key in query.keys.items() if not isinstance(key, Universal)}
@@ -96,17 +96,20 @@ class Search:
                 highest = min(highest, LEVELS.index(ATTRIBUTES[keyword].level))
         if level is not Level.PATIENT:
             conditions.append("study.StudyInstanceUID <> ''")  # hangs nowhere: its data set was not readable
+        if seen := self._seen.of(level, TABLES[level]):
+            conditions.append(seen)
         joins = [_PARENTS[each] for each in reversed(LEVELS[highest + 1: LEVELS.index(level) + 1])]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {TABLES[level]}.id FROM {TABLES[level]} {' '.join(joins)} {where}", values  # noqa: S608
+        statement = f"SELECT {TABLES[level]}.id FROM {TABLES[level]} {' '.join(joins)} {where}"  # noqa: S608
+        return self._seen.prefix + statement, [*self._seen.values, *values]
 
     def entities(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Values]]]:
-        """Those of the candidates that match and may be seen, with the values that the query needs."""
+        """Those of the candidates that match, with the values that the query needs."""
         for number, *texts in self._rows(numbers, ", ".join(self._columns.values())):
             entity = {keyword: split(keyword, str(text)) for keyword, text in zip(self._columns, texts, strict=True)}
             if self.query.timezone:
                 _adjust(entity, self.query.timezone)
-            if self._matches(entity) and (self._visible is None or self._visible(entity)):
+            if self._matches(entity):
                 yield number, entity
 
     def stored(self, numbers: Sequence[int]) -> list[Stored]:
@@ -119,9 +122,9 @@ class Search:
         table = TABLES[level]
         with self._index.reading() as tables:
             return tables.execute(
-                f"SELECT {table}.id, {columns} FROM {table} {joins} "  # noqa: S608
+                f"{self._seen.prefix}SELECT {table}.id, {columns} FROM {table} {joins} "  # noqa: S608
                 f"WHERE {table}.id IN (SELECT value FROM json_each(?)) ORDER BY {table}.id",
-                (json.dumps(list(numbers)),),
+                (*self._seen.values, json.dumps(list(numbers))),
             ).fetchall()
 
     def _matches(self, entity: Entity) -> bool:
@@ -150,22 +153,25 @@ class Search:
         return pairs
 
     def _needed(self) -> dict[str, str]:
-        """Keyword to column, or expression, of what responses, keys and `visible` need."""
+        """Keyword to column, or expression, of what responses and keys need."""
         wanted = dict.fromkeys(self.query.keys)
-        if self._visible is not None:
-            for level in LEVELS[: LEVELS.index(self.query.level) + 1]:
-                wanted |= dict.fromkeys(COLUMNS[level])
         if self.query.timezone:
             wanted |= {each: None for pair in PAIRS if wanted.keys() & pair for each in pair
                        if ATTRIBUTES[each].level in LEVELS[: LEVELS.index(self.query.level) + 1]}  # fmt: skip
             if self.query.level is not Level.PATIENT:
                 wanted["TimezoneOffsetFromUTC"] = None
-        return {keyword: _column(ATTRIBUTES[keyword]) for keyword in wanted or (UNIQUE_KEYS[self.query.level],)}
+        return {keyword: self._expression(ATTRIBUTES[keyword])
+                for keyword in wanted or (UNIQUE_KEYS[self.query.level],)}  # fmt: skip
+
+    def _expression(self, attribute: Attribute) -> str:
+        if not attribute.computed:
+            return _column(attribute)
+        rows = {"t": Level.STUDY, "s": Level.SERIES, "i": Level.IMAGE}
+        left_out = {row: f" AND {seen}" if (seen := self._seen.of(level, row)) else "" for row, level in rows.items()}
+        return f"({_COMPUTED[attribute.keyword].format(**left_out)})"
 
 
 def _column(attribute: Attribute) -> str:
-    if attribute.computed:
-        return f"({_COMPUTED[attribute.keyword]})"
     return f"{TABLES[attribute.level]}.{attribute.keyword}"
 
 

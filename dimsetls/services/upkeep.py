@@ -11,6 +11,7 @@ from typing import Final
 
 from .index import Index, Stored, Tables
 from .records import Entry, read_entry
+from .visibility import origin_of
 
 _BATCH: Final = 100
 
@@ -122,7 +123,8 @@ def _problem_of_file(root: Path, path: str, index: Index) -> str:
         return f"{path}: expected instance {entry.sop_instance_uid} at {stored.path}, got another file of it"
     with index.reading() as tables:
         known = tables.values(entry.sop_instance_uid)
-    different = [keyword for keyword, value in known.items() if entry.values.get(keyword, "") != value]
+    values = {**entry.values, **origin_of(entry.values)}
+    different = [keyword for keyword, value in known.items() if values.get(keyword, "") != value]
     return f"{path}: expected what the index has, got other values of {', '.join(different)}" if different else ""
 
 

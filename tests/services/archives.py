@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from dimsetls.identity.sight import EVERYTHING, Sight
 from dimsetls.services.filesystem import Durability, FileStore, StoredInstance
 from dimsetls.services.index import Index
 from dimsetls.services.layout import Layout
@@ -47,11 +48,11 @@ def identifier(level: str, **keys: object) -> Dataset:
 
 def ask(
     index: Index, level: str, model: Model = STUDY_ROOT, negotiated: Negotiated = Negotiated(),  # noqa: B008
-    visible=None, unknown_matches: bool = True, **keys: object,
+    sees: Sight = EVERYTHING, unknown_matches: bool = True, **keys: object,
 ) -> list[Dataset]:  # fmt: skip
     """All responses to a query."""
     query = read_query(model, identifier(level, **keys), negotiated)
-    search = Search(index, query, visible=visible, unknown_matches=unknown_matches)
+    search = Search(index, query, sees=sees, unknown_matches=unknown_matches)
     return [response(query, entity, "ARCHIVE") for _, entity in search.entities(search.candidates())]
 
 

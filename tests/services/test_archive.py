@@ -8,7 +8,9 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
+from dimsetls.identity.sight import View
 from dimsetls.services.archive import Archive
+from dimsetls.services.index import Index
 from dimsetls.services.matching import IdentifierError
 from dimsetls.services.models import PATIENT_ROOT, STUDY_ROOT
 from dimsetls.services.search import CHUNK
@@ -50,7 +52,7 @@ def loop() -> Loop:
 
 
 @pytest.fixture
-def archive(tmp_path, loop) -> Iterator[Archive]:
+def index(tmp_path) -> Iterator[Index]:
     index = an_index(tmp_path)
 
     def fill(tables):
@@ -58,10 +60,15 @@ def archive(tmp_path, loop) -> Iterator[Archive]:
             tables.put(an_entry(number, StudyInstanceUID=f"1.{number}", SeriesInstanceUID=f"1.{number}.1"))
 
     index.write(fill)
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def archive(index, loop) -> Iterator[Archive]:
     archive = Archive(index, "ARCHIVE", loop)
     yield archive
     archive.close()
-    index.close()
 
 
 async def uids(matches) -> list[str]:
@@ -104,10 +111,10 @@ def test_closed_while_a_chunk_is_fetched(archive, loop):
     assert loop.run(close()) is None
 
 
-def test_a_chunk_without_a_match_is_not_the_end(archive, loop):
+def test_a_chunk_without_a_match_is_not_the_end(archive, index, loop):
     last = f"1.{2 * CHUNK + 49}"
-    matches = archive.query(STUDY_ROOT, identifier("STUDY", StudyInstanceUID=""),
-                            visible=lambda entity: entity["StudyInstanceUID"] == (last,))  # fmt: skip
+    index.write(lambda tables: tables.put(an_entry(9999, StudyInstanceUID=last, SeriesInstanceUID=f"{last}.1")))
+    matches = archive.query(STUDY_ROOT, identifier("STUDY", StudyInstanceUID="", NumberOfStudyRelatedInstances="2"))
     assert loop.run(uids(matches)) == [last]
 
 
@@ -130,8 +137,19 @@ def test_instances_to_send(archive, loop):
     count, paths = loop.run(retrieve())
     assert count == len(paths) == 2 * CHUNK + 50
     assert paths[:2] == ["a/1.1.1.0.dcm", "a/1.1.1.1.dcm"]
-    count, paths = loop.run(retrieve(visible=lambda entity: entity["StudyInstanceUID"] == ("1.7",)))
-    assert (count, paths) == (1, ["a/1.1.1.7.dcm"])
+
+
+def test_only_what_is_seen_is_found_and_sent(archive, index, loop):
+    one = an_entry(7, StudyInstanceUID="1.7", SeriesInstanceUID="1.7.1", Modality="MR")
+    index.write(lambda tables: tables.put(one))
+    sees = (View(modalities=frozenset({"MR"})),)
+    matches = archive.query(STUDY_ROOT, identifier("STUDY", StudyInstanceUID=""), sees=sees)
+    assert loop.run(uids(matches)) == ["1.7"]
+    selection = loop.run(archive.retrieve(PATIENT_ROOT, identifier("PATIENT", PatientID="P1"), sees=sees))
+    assert len(selection) == 1
+    assert [stored.path for stored in loop.run(anext(selection))] == ["a/1.1.1.7.dcm"]
+    selection = loop.run(archive.retrieve(STUDY_ROOT, identifier("STUDY", StudyInstanceUID="1.8"), sees=sees))
+    assert len(selection) == 0
 
 
 def test_instances_by_uid(archive, loop):

@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
+from dimsetls.association.part10 import read_file_meta
 from dimsetls.errors import ConfigurationError, LocalProtocolError, ServiceError
 from dimsetls.services import filesystem
 from dimsetls.services.filesystem import Duplicates, Durability, FileStore, IncomingFile, Outcome, StoredInstance
 from dimsetls.services.layout import BY_SERIES, FLAT, Layout
-from dimsetls.services.part10 import read_file_meta
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_valid_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

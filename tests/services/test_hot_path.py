@@ -33,7 +33,7 @@ PDU = LARGEST_PDU_LENGTH + 6
 LINES_TO_THE_DISK = 11
 LINES_A_RECORD = 17
 LINES_A_PDU = 191
-LINES_A_PDU_OVER_TLS = 108
+LINES_A_PDU_OVER_TLS = 110
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
 SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
 """The start of a data set: all that any layout needs."""

@@ -194,7 +194,7 @@ def test_an_index_of_another_version_is_to_be_rebuilt(tmp_path):
     with sqlite3.connect(tmp_path / "index.db") as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     connection.close()
-    with pytest.raises(ConfigurationError, match="expected one of version 1, got one of version 2; run"):
+    with pytest.raises(ConfigurationError, match="expected one of version 2, got one of version 3; run"):
         an_index(tmp_path)
 
 

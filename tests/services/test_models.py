@@ -4,7 +4,9 @@ from io import BytesIO
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from dimsetls.services.matching import Exactly, IdentifierError, PersonName, SequenceKey, Universal, Wildcard
 from dimsetls.services.models import (
@@ -67,6 +69,14 @@ def test_keys_are_read_and_say_how_they_match():
     }  # fmt: skip
     assert query.character_set == ("ISO_IR 100",)
     assert query.unsupported == ()
+
+
+def test_a_chinese_name_is_asked_for_without_its_escape_sequences():
+    name = b"*=\x1b$)A\xd5\xc5^*"
+    data_set = identifier("STUDY", SpecificCharacterSet=["", "ISO 2022 IR 58"])
+    data_set[0x0010_0010] = RawDataElement(Tag(0x0010_0010), "PN", len(name), name, 0, False, True)
+    query = read_query(STUDY_ROOT, data_set)
+    assert query.keys["PatientName"].matches(["Zhang^XiaoDong=张^小东"])
 
 
 def test_what_the_index_does_not_have_at_the_level_is_unsupported_and_no_error():

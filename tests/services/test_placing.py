@@ -13,6 +13,7 @@ import pytest
 from dimsetls.errors import ConfigurationError, ServiceError
 from dimsetls.services import placing
 from dimsetls.services.filesystem import Duplicates, Durability, FileStore, Outcome
+from dimsetls.services.forwarding.queue import Queue
 from dimsetls.services.index import Index, Tables
 from dimsetls.services.layout import Layout
 from dimsetls.services.upkeep import files, verify
@@ -253,7 +254,7 @@ def test_what_was_never_acknowledged_gives_way_to_what_was(tmp_path):
     first.index.remove("1.1.1.1")
     (incoming / "notes").write_text("1.2/1.1.1.1.dcm\n")
     keep(second)
-    placing.recover(tmp_path, second.index, incoming)
+    placing.recover(tmp_path, second.index, second.queue, incoming)
     assert list(files(tmp_path)) == ["1.1/1.1.1.1.dcm"]
     assert problems(second) == []
     first.close()
@@ -263,10 +264,10 @@ def test_what_was_never_acknowledged_gives_way_to_what_was(tmp_path):
 def test_notes_of_what_did_not_come_to_be_are_passed_over(tmp_path):
     index = Index(tmp_path / ".index.db", durable=False)
     index.open()
-    placing.recover(tmp_path, index, tmp_path)  # of a store without an index there are none
+    placing.recover(tmp_path, index, Queue(index), tmp_path)  # of a store without an index there are none
     (tmp_path / "notes").write_text("gone.dcm\nhere.dcm\ncut")
     (tmp_path / "here.dcm").write_bytes(b"no instance")
-    placing.recover(tmp_path, index, tmp_path)
+    placing.recover(tmp_path, index, Queue(index), tmp_path)
     assert index.count() == 0
     index.close()
 

@@ -13,11 +13,13 @@ from twisted.internet.task import Clock
 
 from dimsetls.association.datasets import encode
 from dimsetls.association.instances import Instance
-from dimsetls.association.requestor import as_scp, associate, propose
+from dimsetls.association.requestor import as_scp, associate, association, propose
 from dimsetls.dimse.messages import CFindRQ
 from dimsetls.dimse.status import Status
+from dimsetls.errors import InstanceError
 from dimsetls.identity.activities import Activity
 from dimsetls.identity.authorization import Authorization, Rule
+from dimsetls.identity.sight import View
 from dimsetls.services import query_retrieve
 from dimsetls.services.archive import Archive
 from dimsetls.services.filesystem import FileStore
@@ -231,8 +233,8 @@ def test_a_move_sends_to_the_destination_that_is_known(archive: Archive, store: 
 
     def destination(ae_title: str) -> Any:
         def reach(contexts: Any) -> Any:
-            return associate(there.link, calling_ae_title="DIMSETLS", called_ae_title="DIMSETLS", contexts=contexts,
-                             clock=there.link)  # fmt: skip
+            return association(there.link, calling_ae_title="DIMSETLS", called_ae_title="DIMSETLS", contexts=contexts,
+                               clock=there.link)  # fmt: skip
 
         return reach if ae_title == "THERE" else None
 
@@ -276,10 +278,13 @@ def test_with_storage_a_requestor_has_both_roles(service: QueryRetrieve, store: 
     assert stored == {"1.2.1.1": body("1.2")}
 
 
-def test_without_storage_nothing_is_stored(service: QueryRetrieve) -> None:
-    pair = associated(service, MR)
-    error = pair.fails(pair.association.store(a_file(MR)))
-    assert error.status == Status.SOP_CLASS_NOT_SUPPORTED
+@pytest.mark.parametrize(("roles", "results"), [((), [1, 0]), (as_scp(MR), [0, 0])])
+def test_without_storage_a_storage_class_is_accepted_for_what_c_get_sends_alone(
+    service: QueryRetrieve, roles: Any, results: list[int]
+) -> None:
+    pair = associated(service, MR, GET, role_selections=roles)
+    assert [each.result for each in pair.association.answers] == results
+    assert isinstance(pair.fails(pair.association.store(a_file(MR))), InstanceError)  # we are SCU in no context of it
 
 
 def a_file(sop_class: str) -> Any:
@@ -293,3 +298,36 @@ def test_rules_say_who_may_query_and_who_retrieve(service: QueryRetrieve) -> Non
                         contexts=[propose(FIND), propose(GET)], clock=stage.link)  # fmt: skip
     stage.link.pump()
     assert [each.abstract_syntax for each in opening.result.contexts.values()] == [FIND]
+
+
+@pytest.mark.parametrize(("sees", "studies", "instances", "sent"), [
+    (View(), 2, 3, 4), (View(modalities=frozenset({"CT"})), 2, 3, 4), (View(modalities=frozenset({"MR"})), 0, 0, 0),
+    (View(stored_by=frozenset({"STORESCU"})), 2, 3, 4), (View(days=1), 0, 0, 0),
+])  # fmt: skip
+def test_rules_say_what_is_found_and_sent(
+    service: QueryRetrieve, sees: View, studies: int, instances: int, sent: int
+) -> None:
+    rules = Authorization([
+        Rule("see", frozenset({Activity.QUERY, Activity.RETRIEVE}), unidentified=True, sees=sees),
+        Rule("see all", frozenset({Activity.QUERY, Activity.RETRIEVE}), users=frozenset({"somebody"})),
+    ])
+    pair = associated(service, authorization=rules, role_selections=as_scp(CT))
+    matches = found(pair, identifier("STUDY", StudyInstanceUID="", NumberOfStudyRelatedInstances=""))
+    assert len(matches) == studies
+    assert [match.NumberOfStudyRelatedInstances for match in matches[:1]] == [instances][:studies]
+    stored: dict[str, bytes] = {}
+    keys = identifier("STUDY", StudyInstanceUID=["1.1", "1.2"])
+    retrieved = pair.run(pair.association.get(GET, keys, store=lambda request: kept(request, stored)))
+    assert (retrieved.response.status, retrieved.response.number_of_completed_suboperations) == (0, sent)
+    assert len(stored) == sent
+    assert pair.is_quiet
+
+
+def test_ff01_says_nothing_of_what_is_not_seen(service: QueryRetrieve) -> None:
+    rules = Authorization([
+        Rule("see", frozenset({Activity.QUERY}), unidentified=True, sees=View(modalities=frozenset({"MR"})))
+    ])
+    pair = associated(service, FIND, authorization=rules)
+    matches = pair.association.find(FIND, identifier("STUDY", Modality="CT"))
+    assert pair.run(all_of(matches)) == []
+    assert matches.response.status == 0

@@ -129,6 +129,13 @@ def test_the_uids_are_those_by_which_it_is_stored_whatever_the_data_set_says():
         "SOPClassUID": CT, "SOPInstanceUID": "1.2.3"}  # fmt: skip
 
 
+def test_a_chinese_name_is_read_without_its_escape_sequences():
+    """The example of PS3.5 K.3."""
+    name = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab= "
+    raw = {0x0008_0005: b"\\ISO 2022 IR 58", 0x0010_0010: name}
+    assert entry(raw, IMPLICIT_VR_LITTLE_ENDIAN, CT, "1.2.3", "a", 1).values["PatientName"] == "Zhang^XiaoDong=张^小东"
+
+
 def test_what_is_no_part_10_file_has_no_entry(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"no")
     assert read_entry(tmp_path, "a.dcm") is None

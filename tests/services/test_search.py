@@ -149,20 +149,6 @@ def test_time_zones(index):
     assert found.StudyInstanceUID == "1.2"
 
 
-def test_only_what_may_be_seen_is_found(index):
-    asked = []
-
-    def visible(entity) -> bool:
-        asked.append(entity["PatientName"])
-        return entity["PatientID"] == ("P2",)
-
-    found = ask(index, "STUDY", visible=visible, StudyInstanceUID="")
-    assert [each.StudyInstanceUID for each in found] == ["2.1"]
-    assert len(asked) == 4
-    patients = ask(index, "PATIENT", PATIENT_ROOT, visible=visible, PatientID="")
-    assert [each.PatientID for each in patients] == ["P2"]
-
-
 def test_what_hangs_nowhere_is_not_found(tmp_path):
     index = an_index(tmp_path, an_entry(StudyInstanceUID=""))
     assert ask(index, "STUDY", StudyInstanceUID="") == []

@@ -12,13 +12,13 @@ from pydicom.filereader import read_file_meta_info
 from twisted.internet.defer import Deferred
 
 from dimsetls.association.events import AssociationEnded
+from dimsetls.association.part10 import read_file_meta
 from dimsetls.dimse.status import Status
 from dimsetls.services import storage as storage_module
 from dimsetls.services.filesystem import Durability, FileStore
 from dimsetls.services.index import Index
 from dimsetls.services.known import transfer_syntaxes
 from dimsetls.services.layout import BY_SERIES, FLAT, Layout
-from dimsetls.services.part10 import read_file_meta
 from dimsetls.services.provider import Services
 from dimsetls.services.storage import Storage, all_transfer_syntaxes
 from dimsetls.services.verification import Verification

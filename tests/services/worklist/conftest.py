@@ -1,0 +1,3 @@
+from ..conftest import logged
+
+__all__ = ["logged"]
