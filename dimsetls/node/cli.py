@@ -1,4 +1,4 @@
-"""The command `dimsetls`: make a node, check one, probe a peer. Exit status: 0 fine, 1 a problem, 2 wrong usage.
+"""The command `dimsetls`: make a node, check one, call a peer, probe one.
 
 Imports are inside the commands, so that help and usage answer at once.
 """
@@ -6,70 +6,63 @@ Imports are inside the commands, so that help and usage answer at once.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 from .. import __version__
 from ..errors import ConfigurationError
+from .arguments import ExitStatus, Parser, interface, port
 from .client import COMMANDS, add_client, run_client
+from .completion import add_completion, complete, run_completion
 from .explain import add_explain, run_explain
 from .identity.command import add_identity, run_identity
 from .index import add_index, run_index
 from .pki import add_pki, run_pki
 from .probe import add_probe, run_probe
+from .queue import add_queue, run_queue
+from .serve import add_serve, run_serve
 from .users import add_user, run_user
-
-if TYPE_CHECKING:
-    from .values import ValueType
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Problems go to stderr, one sentence a line."""
-    parsed = _parser().parse_args(arguments)
+    parsed = argparse.Namespace()
     try:
-        if parsed.command == "init":
-            _init(parsed.directory, parsed.port, parsed.interface)
-        elif parsed.command == "probe":
-            return run_probe(parsed)
-        elif parsed.command in COMMANDS:
-            status = run_client(parsed)
-            sys.stdout.flush()
-            return status
-        elif parsed.command == "identity":
-            return run_identity(parsed)
-        elif parsed.command == "index":
-            return run_index(parsed)
-        elif parsed.command == "pki":
-            for line in run_pki(parsed):
+        parser = _parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+            complete(parser)
+        parser.parse_args(arguments, parsed)
+        outcome = _RUN[parsed.command](parsed)
+        if not isinstance(outcome, int):
+            for line in outcome:
                 print(line)
-        elif parsed.command == "user":
-            for line in run_user(parsed):
-                print(line)
-        elif parsed.command == "explain":
-            for line in run_explain(parsed):
-                print(line)
-        elif parsed.command == "conformance":
-            _conformance(parsed.config, parsed.format)
-        else:
-            _check(parsed.file)
+            outcome = ExitStatus.DONE
         sys.stdout.flush()
+        return outcome
     except ConfigurationError as error:
+        if getattr(parsed, "json", False):
+            print(json.dumps({"problems": error.problems}))
         for problem in error.problems:
             print(problem, file=sys.stderr)
-        return 1
+        return ExitStatus.FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:  # whoever reads has read enough, as in `dimsetls explain | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+        return ExitStatus.FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dimsetls", description="DICOM associations over strict TLS: make a node, check its configuration.",
-        epilog="Example: dimsetls init var && twistd --nodaemon dimsetls --config var/dimsetls.ini",
+    statuses = "".join(f"\n  {status.value:<4} {status.meaning}" for status in ExitStatus)
+    parser = Parser(
+        prog="dimsetls",
+        description="DICOM associations over strict TLS: make a node and check its configuration, call a peer, send, "
+                    "query and retrieve.",
+        epilog=f"Example: dimsetls init var && dimsetls serve var\n\nExit status of every command:{statuses}",
     )
     parser.add_argument("--version", action="version", version=f"dimsetls {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -80,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: dimsetls init var --port 11112",
     )
     init.add_argument("directory", metavar="DIR", help="where to write; made if it is missing")
-    init.add_argument("--port", type=_port, default=2762, metavar="N", help="TCP port (default 2762)")
-    init.add_argument("--interface", type=_interface, default="127.0.0.1", metavar="A",
+    init.add_argument("--port", type=port, default=2762, metavar="N", help="TCP port (default 2762)")
+    init.add_argument("--interface", type=interface, default="127.0.0.1", metavar="A",
                       help="address to listen on (default 127.0.0.1)")
+    init.add_argument("--json", action="store_true", help="print one JSON object")
 
     check = commands.add_parser(
         "check", help="report everything that is wrong with a configuration",
@@ -91,14 +85,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: dimsetls check var/dimsetls.ini",
     )
     check.add_argument("file", metavar="FILE", help="the INI file")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
 
-    add_probe(commands)
+    add_serve(commands)
     add_client(commands)
+    add_probe(commands)
     add_explain(commands)
     add_pki(commands)
     add_user(commands)
     add_identity(commands)
     add_index(commands)
+    add_queue(commands)
 
     conformance = commands.add_parser(
         "conformance", help="print the DICOM conformance statement of a configuration",
@@ -109,58 +106,51 @@ def _parser() -> argparse.ArgumentParser:
     conformance.add_argument("--config", required=True, metavar="FILE", help="the INI file")
     conformance.add_argument("--format", choices=("md", "html"), default="md",
                              help="Markdown (the default), or one HTML page to read or print")
+    add_completion(commands)
     return parser
 
 
-def _port(text: str) -> object:
-    """As the configuration reads it."""
-    from .values import PORT
-
-    return _read(PORT, text)
-
-
-def _interface(text: str) -> object:
-    from .values import ADDRESS
-
-    return _read(ADDRESS, text)
-
-
-def _read(kind: ValueType, text: str) -> object:
-    try:
-        return kind.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _init(directory: str, port: int, interface: str) -> None:
+def _init(parsed: argparse.Namespace) -> Iterator[str]:
     from ipaddress import ip_address
 
     from .init import init
 
-    ini = init(directory, port, interface)
+    ini = init(parsed.directory, parsed.port, parsed.interface)
     path = shlex.quote(str(ini))
-    pki = ini.parent / "pki"
-    print(f"Wrote {ini}, development certificates (90 days, not for clinical use) in {pki} "
-          f"and the store {ini.parent / 'store'}.")
-    if not ip_address(interface).is_loopback:
-        print(f"Development certificates are refused on {interface}: put your own into {pki}, "
-              f"or see development-certificates-outside-loopback in {ini}.")
-    print(f"Next:\n  dimsetls check {path}\n  twistd --nodaemon dimsetls --config {path}")
+    pki, store = ini.parent / "pki", ini.parent / "store"
+    if parsed.json:
+        yield json.dumps({"configuration": str(ini), "pki": str(pki), "store": str(store)})
+        return
+    yield f"Wrote {ini}, development certificates (90 days, not for clinical use) in {pki} and the store {store}."
+    if not ip_address(parsed.interface).is_loopback:
+        yield (f"Development certificates are refused on {parsed.interface}: put your own into {pki}, "
+               f"or see development-certificates-outside-loopback in {ini}.")
+    yield f"Next:\n  dimsetls check {path}\n  twistd --nodaemon dimsetls --config {path}"
 
 
-def _conformance(file: str, form: str) -> None:
+def _conformance(parsed: argparse.Namespace) -> Iterator[str]:
     from datetime import date
 
     from .conformance import html, markdown, statement
     from .prepare import prepare
 
-    prepared = prepare(file)
+    prepared = prepare(parsed.config)
     document = statement(prepared.config, prepared, date.today())
-    print(html(document) if form == "html" else markdown(document), end="")
+    yield (html(document) if parsed.format == "html" else markdown(document)).removesuffix("\n")
 
 
-def _check(file: str) -> None:
+def _check(parsed: argparse.Namespace) -> Iterator[str]:
     from .prepare import prepare, summary
 
-    for line in summary(prepare(file)):
-        print(line)
+    prepared = prepare(parsed.file)
+    if parsed.json:
+        yield json.dumps({"problems": [], "warnings": prepared.warnings, "summary": list(summary(prepared))})
+    else:
+        yield from summary(prepared)
+
+
+_RUN: dict[str, Callable[[argparse.Namespace], int | Iterator[str]]] = {
+    "init": _init, "check": _check, "serve": run_serve, **dict.fromkeys(COMMANDS, run_client), "probe": run_probe,
+    "explain": run_explain, "pki": run_pki, "user": run_user, "identity": run_identity, "index": run_index,
+    "queue": run_queue, "conformance": _conformance, "completion": run_completion,
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
@@ -10,10 +10,12 @@ from typing import Literal
 from ..association.admission import Caller, Refusal
 from ..services.filesystem import Duplicates, Durability
 from ..services.layout import Layout
+from ..tls.endpoints import Transport
 from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
 from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
 from ..tls.session import PeerCertificate
+from .credentials import Credential
 from .identity.sections import BackEnd, Identity, Rule
 
 
@@ -66,6 +68,7 @@ class TLS:
     client_certificate: ClientCertificate
     revocation_check: CRLCheck
     revocation_lists: tuple[Path, ...] | None
+    transport: Transport
     development_certificates_outside_loopback: bool
 
     @property
@@ -94,6 +97,8 @@ class Storage:
     duplicates: Duplicates
     fsync: Durability
     index: bool
+    forward: tuple[Forward, ...] | None = field(default=None, compare=False)
+    """What a reload changes about it makes no other store of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,13 @@ class Peer:
     host: str | None
     port: int
     tls: TLS | None
+    presents: Credential | None
+    connect_timeout: float
+    answer_timeout: float
+    response_timeout: float
+    idle_timeout: float
+    associations: int
+    operations: int
     bearer_identity_type: int | None
     addresses: tuple[IPv4Network | IPv6Network, ...] | None
     certificates: tuple[CertificateRule, ...] | None
@@ -140,12 +152,49 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """[forward NAME]: what of a store is sent on to peers. A condition that is None is met by all."""
+
+    name: str
+    peers: tuple[Peer, ...]
+    calling_ae_titles: tuple[str, ...] | None
+    called_ae_titles: tuple[str, ...] | None
+    modalities: tuple[str, ...] | None
+    sop_classes: tuple[str, ...] | None
+    ae_title: str | None
+    convert: bool
+    first_delay: float
+    longest_delay: float
+    attempts: int
+    give_up_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """[worklist NAME]: a directory of worklist files."""
+
+    name: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureSteps:
+    """[procedure-steps NAME]: a directory where performed procedure steps are kept."""
+
+    name: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
 class AE:
     """[ae TITLE]: an application entity of ours. `peers` is None where anyone may call."""
 
     title: str
-    services: tuple[Literal["verification", "storage", "query", "retrieve"], ...]
+    services: tuple[str, ...]
     storage: Storage | None
+    commitment_timeout: float
+    worklist: Worklist | None
+    procedure_steps: ProcedureSteps | None
     peers: tuple[Peer, ...] | None
     identity: Identity | None
     rules: tuple[Rule, ...] | None
@@ -153,6 +202,7 @@ class AE:
     unknown_sop_classes: bool
     maximum_length: int
     maximum_operations_invoked: int
+    maximum_operations_performed: int
 
     def refusal(self, caller: Caller, peers: tuple[Peer, ...]) -> Refusal | None:
         """Why the caller may not open an association, which is then rejected with (1,1,3); None if it may.
@@ -194,6 +244,7 @@ class Limits:
     idle_timeout: float
     pdu_timeout: float
     write_timeout: float
+    response_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +297,11 @@ class Config:
     rules: tuple[Rule, ...]
     back_ends: tuple[BackEnd, ...]
     peers: tuple[Peer, ...]
+    credentials: tuple[Credential, ...]
     storages: tuple[Storage, ...]
+    forwards: tuple[Forward, ...]
+    worklists: tuple[Worklist, ...]
+    procedure_steps: tuple[ProcedureSteps, ...]
     limits: tuple[Limits, ...]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..identity.activities import Activity
 from ..identity.credentials import Method
 from ..identity.gate import Requirement
+from ..identity.sight import USER
 from ..tls.policy import ClientCertificate
-from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Listener, Peer
+from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Forward, Listener, Peer, Storage
+from .credentials import Credential
 from .identity.sections import Identity, Rule
 from .ini import Section
 
@@ -37,16 +40,24 @@ def contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
             yield from _two_sources_of_status(made, section)
         case Identity():
             yield from _missing_in_identity(made, section)
-        case Rule(unidentified=True):
-            for option in ("users", "groups", "roles", "scopes", "realms"):
-                if option in given:
-                    yield option, "found besides unidentified = yes, expected one or the other: a user has these"
+        case Rule():
+            yield from _useless_in_rule(made, section)
         case AE():
             yield from _missing_in_storage(made, section)
+            for service, found in (("worklist", made.worklist), ("procedure-steps", made.procedure_steps)):
+                if service in made.services and found is None and service not in section.entries:
+                    yield service, (f"found nothing, expected the name of a [{service}] section, as the services "
+                                    f"include {service}")
+        case Storage(index=False, forward=forward) if forward:
+            yield "forward", "found without index = yes, expected both: the queue is in the file of the index"
+        case Forward():
+            yield from _useless_in_forward(made)
+        case Credential():
+            yield from made.contradictions(given)
         case Peer():
             if made.host is not None and made.tls is None and "tls" not in given:
                 yield "tls", "found nothing, expected the name of a [tls] section, as there is a host to be reached"
-            for option in ("port", "tls") if made.host is None and "host" not in given else ():
+            for option in _CALLING if made.host is None and "host" not in given else ():
                 if option in given:
                     yield option, "found without host, expected both: it says how the peer is reached"
             if made.tls is not None and made.tls.client_certificate is ClientCertificate.NONE:
@@ -54,8 +65,13 @@ def contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
                               "how peers' certificates are verified")
 
 
+_CALLING = ("port", "tls", "presents", "connect-timeout", "answer-timeout", "response-timeout", "idle-timeout",
+            "associations", "operations")  # fmt: skip
+"""Options of a [peer] that are about calling it."""
+
+
 def _missing_in_storage(made: AE, section: Section) -> Iterator[tuple[str, str]]:
-    needing = [service for service in made.services if service != "verification"]
+    needing = [service for service in made.services if service in ("storage", "query", "retrieve", "commitment")]
     if needing and made.storage is None and "storage" not in section.entries:
         yield "storage", (f"found nothing, expected the name of a [storage] section, as the services include "
                           f"{needing[0]}")
@@ -63,6 +79,28 @@ def _missing_in_storage(made: AE, section: Section) -> Iterator[tuple[str, str]]
     if searching and made.storage is not None and not made.storage.index:
         yield "storage", (f"found {made.storage.name}, which has no index, expected index = yes in "
                           f"[storage {made.storage.name}], as the services include {searching[0]}")
+
+
+def _useless_in_forward(made: Forward) -> Iterator[tuple[str, str]]:
+    for peer in made.peers:
+        if peer.host is None:
+            yield "peers", (f"found {peer.name}, which has no host, expected where it is reached: host in "
+                            f"[peer {peer.name}]")
+    if made.longest_delay < made.first_delay:
+        yield "longest-delay", (f"found {made.longest_delay:g} s, expected no less than the first delay of "
+                                f"{made.first_delay:g} s")
+
+
+def _useless_in_rule(made: Rule, section: Section) -> Iterator[tuple[str, str]]:
+    for option in ("users", "groups", "roles", "scopes", "realms") if made.unidentified else ():
+        if option in section.entries:
+            yield option, "found besides unidentified = yes, expected one or the other: a user has these"
+    if made.unidentified and made.view.names_user:
+        yield "sees-referring-physicians", f"found {USER} besides unidentified = yes, expected one or the other"
+    if not {Activity.QUERY, Activity.RETRIEVE} & set(made.may):
+        for option in section.entries:
+            if option.startswith("sees-"):
+                yield option, "found without query and retrieve, expected one of them in may: it limits what they find"
 
 
 def _missing_in_identity(made: Identity, section: Section) -> Iterator[tuple[str, str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..codes import REJECT_REASONS, AbortSource, RejectResult
@@ -72,12 +73,16 @@ def explain(word: str) -> tuple[Explanation, ...]:
 
 def overview() -> Iterator[str]:
     """One line for each code of the A-P-ABORT indication, and for each A-ASSOCIATE-RJ."""
-    for row in in_order():
-        yield f"{hexadecimal(row.reason):>5}  {row.name:40} {row.fault_class.value:15} {row.meaning}"
+    for each in everything():
+        yield f"{each.code:>5}  {each.name:40} {each.kind:15} {each.meaning}"
+
+
+def everything() -> Iterator[Explanation]:
+    """The codes of the A-P-ABORT indication, then each A-ASSOCIATE-RJ."""
+    yield from map(Explanation.of, in_order())
     for source, reason in REJECT_REASONS:
         for result in RejectResult:
-            for each in _rejection(result, source, reason):
-                yield f"{each.code:>5}  {each.name:40} {each.kind:15} {each.meaning}"
+            yield from _rejection(result, source, reason)
 
 
 def in_order() -> list[Condition]:
@@ -99,10 +104,14 @@ def add_explain(commands: Any) -> None:
         epilog="Example: dimsetls explain 0x214",
     )
     parser.add_argument("code", metavar="CODE", nargs="?", help="0x214, 214H, 532, record-mac, 1,1,7 or 2,6")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of what is known")
 
 
 def run_explain(parsed: argparse.Namespace) -> Iterator[str]:
     """The lines to print."""
+    if parsed.json:
+        yield json.dumps([asdict(each) for each in (explain(parsed.code) if parsed.code else everything())])
+        return
     if parsed.code is None:
         yield from overview()
         return

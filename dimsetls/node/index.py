@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -39,24 +40,27 @@ def add_index(commands: Any) -> None:
         )  # fmt: skip
         action.add_argument("--config", required=True, metavar="FILE", help="the INI file")
         action.add_argument("--storage", metavar="NAME", help="the [storage] section; without, all that are indexed")
+        action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_index(parsed: argparse.Namespace) -> int:
     """Do it; problems go to standard output, how far it is to standard error. Raises ConfigurationError."""
     from .reading import load
 
-    found = 0
-    for storage in _chosen(load(parsed.config), parsed.storage):
-        done = problems = 0
+    found: list[str] = []
+    reports: list[dict[str, object]] = []
+    for storage in chosen(load(parsed.config), parsed.storage):
+        done, problems = 0, list[str]()
         progress = _Progress(storage.name, sys.stderr)
         try:
             for step in _steps(parsed.action, storage):
                 done = step.done
                 progress.show(step)
                 if step.problem:
-                    problems += 1
+                    problems.append(step.problem)
                     progress.clear()
-                    sys.stdout.write(f"{step.problem}\n")
+                    if not parsed.json:
+                        sys.stdout.write(f"{step.problem}\n")
         except (OSError, sqlite3.Error) as error:
             progress.clear()
             raise ConfigurationError(
@@ -65,9 +69,13 @@ def run_index(parsed: argparse.Namespace) -> int:
             ) from error
         progress.clear()
         what = "indexed" if parsed.action == "rebuild" else "compared"
-        sys.stdout.write(f"[storage {storage.name}] {done} {what}, {problems or 'no'} "
-                         f"problem{'' if problems == 1 else 's'} found\n")
+        if not parsed.json:
+            sys.stdout.write(f"[storage {storage.name}] {done} {what}, {len(problems) or 'no'} "
+                             f"problem{'' if len(problems) == 1 else 's'} found\n")
+        reports.append({"name": storage.name, what: done, "problems": problems})
         found += problems
+    if parsed.json:
+        sys.stdout.write(f"{json.dumps({'storages': reports})}\n")
     return 1 if found else 0
 
 
@@ -86,7 +94,8 @@ def _steps(action: str, storage: Storage) -> Iterator[Step]:
         index.close()
 
 
-def _chosen(config: Config, name: str | None) -> list[Storage]:
+def chosen(config: Config, name: str | None) -> list[Storage]:
+    """The section of that name, or all, with an index. Raises ConfigurationError if there is none."""
     indexed = {storage.name: storage for storage in config.storages if storage.index}
     if name is None and indexed:
         return list(indexed.values())

@@ -52,7 +52,7 @@ class ListenerService(Service):
         """Whether the configuration has it no more: it only waits for its associations to end."""
         self.factory = AcceptorFactory(entities, **_bounds(listener))
         tls = listener.tls
-        self._connections = CurrentConnections(prepared.connections[tls.name]) if tls is not None else None
+        self._connections = CurrentConnections(prepared.connections[tls.name], tls.transport) if tls else None
         self._port: IListeningPort | None = None
 
     @property
@@ -65,6 +65,7 @@ class ListenerService(Service):
         self.factory.configure(entities, **_bounds(listener))
         if self._connections is not None and listener.tls is not None:
             self._connections.creator = prepared.connections[listener.tls.name]
+            self._connections.transport = listener.tls.transport
 
     def privilegedStartService(self) -> None:
         """Bind before privileges are shed. What cannot bind ends the process with one sentence and exit status 1."""
@@ -189,6 +190,7 @@ def _bounds(listener: Listener) -> dict[str, Any]:
             limits.idle_timeout,
             limits.pdu_timeout,
             limits.write_timeout,
+            response=limits.response_timeout,
         ),
         "associate_length": limits.associate_pdu_length,
     }

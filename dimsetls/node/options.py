@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ..services.layout import BY_SERIES
 from . import values
+from .credentials import CREDENTIAL
 from .identity.options import BACK_ENDS, IDENTITY, RULE
 from .language import Option, SectionKind
 from .values import Reference
@@ -105,6 +106,9 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
     Option("revocation-lists", values.list_of(values.PATH, "files"), "",
            "Certificate revocation lists (CRL) of the authorities of peers, as PEM or DER; reload to renew them.",
            "pki/ca.crl"),
+    Option("transport", values.TRANSPORT, "stream",
+           "Which implementation carries TLS: that of dimsetls (stream), or Twisted's (memory), which is slower. Both "
+           "do so over TCP, UNIX sockets, sockets from systemd and the PROXY protocol, and alike on the wire."),
     Option("development-certificates-outside-loopback",
            values.UNLESS_IN_WORDS, "refuse",
            "The certificates of dimsetls init serve on loopback addresses alone: the key of their authority lies "
@@ -115,15 +119,22 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
 CERTIFICATE = SectionKind("certificate", values.NAME,
                           "One more certificate, for the option named-certificates of a [tls].", _KEYS)
 
-SERVICES = ("verification", "storage", "query", "retrieve")
+SERVICES = ("verification", "storage", "query", "retrieve", "commitment", "worklist", "procedure-steps")
 
 AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is its AE title, letter by letter.", (
     Option("services", values.list_of(values.choice(SERVICES), ", ".join(SERVICES)), "verification, storage",
            "What it does for peers: answer C-ECHO (verification), keep what C-STORE sends (storage), answer C-FIND "
-           "(query), send what is stored by C-MOVE and C-GET (retrieve)."),
+           "(query), send what is stored by C-MOVE and C-GET (retrieve), answer for what is stored (commitment), say "
+           "what is scheduled (worklist), keep what devices tell of their work (procedure-steps)."),
     Option("storage", Reference("storage"), "",
-           "Where instances go and are found. Needed for all services but verification; for query and retrieve it "
-           "must have an index.", "archive"),
+           "Where instances go and are found. Needed for storage, query, retrieve and commitment; for the last three "
+           "it must have an index.", "archive"),
+    Option("commitment-timeout", values.duration("1m", "8760h"), "168h",
+           "How long it is tried to tell a peer what became of its request for storage commitment. It is told on the "
+           "association of its request, or on one to the host of the [peer] with its AE title."),
+    Option("worklist", Reference("worklist"), "", "What is scheduled. Needed for the service worklist.", "today"),
+    Option("procedure-steps", Reference("procedure-steps"), "",
+           "Where performed procedure steps are kept. Needed for the service procedure-steps.", "performed"),
     Option("peers", Reference("peer", many=True, any_word="any"), "any",
            "Who may call. Anyone else is rejected (calling AE title not recognized)."),
     Option("identity", Reference("identity"), "",
@@ -141,26 +152,47 @@ AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is
     Option("maximum-operations-invoked", values.integer(1, 65535), "1",
            "How many operations a peer may have outstanding at once, if it asks for more than one (asynchronous "
            "operations window)."),
+    Option("maximum-operations-performed", values.integer(1, 65535), "1",
+           "How many operations we may have outstanding at the peer, if it asks for more than one: instances of its "
+           "C-GET on their way at once."),
 ))
 
 PEER = SectionKind("peer", values.NAME,
-                   "A remote application entity, for the option peers of an [ae]; with host also a destination of "
-                   "C-MOVE.", (
+                   "A remote application entity, for the option peers of an [ae]; with host also one that we call: a "
+                   "destination of C-MOVE, of a [forward], or by its name on the command line.", (
     Option("ae-title", values.AE_TITLE, None, "Its AE title.", "CT1"),
     Option("host", values.HOST, "",
-           "Where it is reached when a C-MOVE names its AE title as the destination; its certificate has to be for "
-           "this name or address. Without it nothing is sent there.", "ct1.hospital.example"),
+           "Where it is reached when we call it; its certificate has to be for this name or address. Without it we "
+           "never do.", "ct1.hospital.example"),
     Option("port", values.integer(1, 65535), "2762", "The TCP port at host."),
     Option("tls", Reference("tls"), "",
            "How connections to host are secured, with the certificate of the section as ours. Needed with host.",
            "secure"),
+    Option("presents", Reference("credential"), "",
+           "Who we say that we are when we call it. Without this option we present no user identity.",
+           "archive-at-pacs"),
+    Option("connect-timeout", values.duration("100ms", "10m"), "30s",
+           "How long a connection to host may take to come about; then its TLS handshake may take as long again."),
+    Option("answer-timeout", values.duration("100ms", "1h"), "30s",
+           "How long it may take to answer when we ask for an association, or for its release."),
+    Option("response-timeout", values.duration("100ms", "24h"), "300s",
+           "How long it may take to answer an operation, or to send the next of several responses."),
+    Option("idle-timeout", values.duration("0s", "1h"), "10s",
+           "How long we keep an association with it that is not used, for what comes next; with 0s it is released at "
+           "once, as that of a C-MOVE always is."),
+    Option("associations", values.integer(1, 1000), "4",
+           "How many associations each AE of ours has with it at once; what is beyond waits for its turn."),
+    Option("operations", values.integer(1, 1000), "1",
+           "How many operations we ask to have outstanding on each of them (asynchronous operations window)."),
     Option("addresses", values.list_of(values.NETWORK, "addresses or networks"), "",
            "Where it calls from. Without this option the address is not looked at.", "10.1.2.3, fd00:1::/64"),
     Option("bearer-identity-type", values.integer(6, 255), "",
-           "A User-Identity-Type value, reserved by the standard, with which this peer presents bearer tokens.",
+           "A User-Identity-Type value, reserved by the standard, with which bearer tokens are presented: by this "
+           "peer, and to it.",
            "254"),
     Option("certificates", values.list_of(values.CERTIFICATE_RULE, "conditions on certificates"), "",
-           "The certificates that may use this AE title, at every AE: dns:, uri: or ip: for a name in it, "
+           "The certificates that may use this AE title, at every AE, and that host may show, where they have to be "
+           "for its name as well: dns:, uri: or ip: for a name in it, "
            "subject:CN=…, issuer:CN=… with serial:…, spki:… for the SHA-256 of its key; joined by and, alternatives "
            "separated by commas. Any other that claims the title is rejected and logged as a security alert.",
            "dns:ct1.hospital.example, issuer:CN=Hospital CA and serial:1F2E"),
@@ -178,6 +210,53 @@ STORAGE = SectionKind("storage", values.NAME, "A directory where instances are k
     Option("index", values.YES_OR_NO, "no",
            "Whether instances are indexed as they are stored, in the file .index.db of the directory, so that query "
            "and retrieve find them. What was stored before is found after `dimsetls index rebuild`."),
+    Option("forward", Reference("forward", many=True), "",
+           "What is sent on to peers as it is stored: Success is answered once it is queued on disk as well. Needs "
+           "index = yes, for the queue is in the same file.", "to-pacs"),
+))
+
+FORWARD = SectionKind("forward", values.NAME,
+                      "A rule for what is stored, for the option forward of a [storage]: it is sent on, tried again "
+                      "until the peer has it, and kept as a dead letter where that is in vain. All conditions must "
+                      "hold; each is met by any of its values.", (
+    Option("peers", Reference("peer", many=True), None,
+           "To whom. Each must have a host, and gets each instance once, however many rules name it.", "ct1"),
+    Option("calling-ae-titles", values.list_of(values.AE_TITLE, "AE titles"), "",
+           "Only what came from these calling AE titles.", "CT1"),
+    Option("called-ae-titles", values.list_of(values.AE_TITLE, "AE titles"), "",
+           "Only what was sent to these AEs of ours.", "DIMSETLS"),
+    Option("modalities", values.list_of(values.MODALITY, "modalities"), "",
+           "Only what has one of these values of Modality (0008,0060).", "CT, MR"),
+    Option("sop-classes", values.list_of(values.UID, "SOP class UIDs"), "",
+           "Only instances of these SOP classes.", "1.2.840.10008.5.1.4.1.1.2"),
+    Option("ae-title", values.AE_TITLE, "",
+           "As whom the peers are called. Without it: as the AE that the instance was sent to.", "GATEWAY"),
+    Option("convert", values.YES_OR_NO, "no",
+           "Whether pydicom converts what a peer does not accept in its transfer syntax. Otherwise that is a dead "
+           "letter."),
+    Option("first-delay", values.duration("100ms", "1h"), "30s",
+           "After a failure, how long until the next try; each further delay is twice as long. It counts for an "
+           "instance, or for the peer if that could not be reached or is out of resources."),
+    Option("longest-delay", values.duration("100ms", "24h"), "1h", "The longest of these delays."),
+    Option("attempts", values.integer(1, 1000), "5",
+           "After so many answers with a failure that may pass an instance is a dead letter; after one that will not "
+           "(0122H, A9xxH), or where the peer accepts no presentation context for it, at once."),
+    Option("give-up-after", values.duration("1s", "87600h"), "168h",
+           "After so long an instance is a dead letter, whatever stands in its way. See dimsetls queue for what to do "
+           "with dead letters."),
+))
+
+WORKLIST = SectionKind("worklist", values.NAME, "What is scheduled, for the service worklist of an [ae].", (
+    Option("directory", values.PATH, None,
+           "A directory of worklist files as DCMTK's wlmscpfs has them: DICOM files whose names end in .wl, each with "
+           "a Scheduled Procedure Step Sequence. They may come, change and go at any time.", "worklist"),
+))
+
+PROCEDURE_STEPS = SectionKind("procedure-steps", values.NAME,
+                              "Where performed procedure steps are kept, for the service procedure-steps of an [ae].", (
+    Option("directory", values.PATH, None,
+           "The directory. It must exist and be writable. Each step is a file of DICOM JSON there, by its SOP Instance "
+           "UID, written anew with each change.", "performed"),
 ))
 
 LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and how long it waits. "
@@ -199,9 +278,13 @@ LIMITS = SectionKind("limits", values.NAME, "How much one listener takes on, and
            "How long an association may stand without a message."),
     Option("pdu-timeout", values.duration("100ms", "1h"), "60s", "From the first byte of a PDU to its last."),
     Option("write-timeout", values.duration("100ms", "1h"), "60s", "How long a peer may take nothing of what we send."),
+    Option("response-timeout", values.duration("100ms", "24h"), "300s",
+           "How long a peer may take to answer what we ask of it on its own association: to store an instance of its "
+           "C-GET, for example."),
 ))
 
-_KINDS = (NODE, LISTENER, AE, IDENTITY, RULE, *BACK_ENDS, PEER, TLS, CERTIFICATE, STORAGE, LIMITS)
+_KINDS = (NODE, LISTENER, AE, IDENTITY, RULE, *BACK_ENDS, STORAGE, FORWARD, WORKLIST, PROCEDURE_STEPS,
+          PEER, CREDENTIAL, TLS, CERTIFICATE, LIMITS)
 SECTIONS: dict[str, SectionKind] = {kind.kind: kind for kind in _KINDS}
 """Every kind of section by name, in the order of the file. A section refers only to kinds that come after its own."""
 
@@ -232,7 +315,7 @@ def render(drafts: Sequence[Draft]) -> str:
 
 def _section(draft: Draft) -> Iterator[str]:
     off = "#" if draft.commented else ""
-    yield f"# {draft.kind.doc}"
+    yield from textwrap.wrap(draft.kind.doc, 116, initial_indent="# ", subsequent_indent="# ")
     yield f"{off}[{draft.kind.kind}{' ' if draft.name else ''}{draft.name}]"
     for option in draft.kind.options:
         text = draft.settings.get(option.name)
@@ -269,7 +352,11 @@ def node_drafts(port: int, interface: str, directory: str, revocation: Mapping[s
         Draft(RULE, "technicians", commented=True),
         *(Draft(kind, "local" if kind.kind == "users" else "hospital", commented=True) for kind in BACK_ENDS),
         Draft(PEER, "ct1", commented=True),
+        Draft(CREDENTIAL, "archive-at-pacs", commented=True),
         Draft(STORAGE, "archive", {"directory": directory}),
+        Draft(FORWARD, "to-pacs", commented=True),
+        Draft(WORKLIST, "today", commented=True),
+        Draft(PROCEDURE_STEPS, "performed", commented=True),
         Draft(LIMITS, "normal"),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ _PUBLIC, _SECRET = 0o644, 0o600
 def add_pki(commands: Any) -> None:
     """Add the command to argparse's sub-commands."""
     pki = commands.add_parser("pki", help="make key and certificate files of what an authority handed out",
-                              description="Make key and certificate files of what an authority handed out.")
+                              description="Make key and certificate files of what an authority handed out.",
+                              epilog="Example: dimsetls pki import-p12 node.p12 var/pki")
     kinds = pki.add_subparsers(dest="pki_command", required=True, metavar="COMMAND")
     p12 = kinds.add_parser(
         "import-p12", help="take a PKCS #12 file (.p12, .pfx) apart",
@@ -33,6 +35,7 @@ def add_pki(commands: Any) -> None:
     p12.add_argument("directory", metavar="DIR", help="where to write; made if it is missing")
     p12.add_argument("--passphrase-file", metavar="FILE", help="a file, readable by its owner alone, whose first line "
                                                                "is the passphrase")
+    p12.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_pki(parsed: argparse.Namespace) -> Iterator[str]:
@@ -41,6 +44,9 @@ def run_pki(parsed: argparse.Namespace) -> Iterator[str]:
 
     passphrase = Passphrase(Path(parsed.passphrase_file)) if parsed.passphrase_file else None
     written = import_p12(parsed.file, Path(parsed.directory), passphrase)
+    if parsed.json:
+        yield json.dumps({"written": list(map(str, written))})
+        return
     yield f"Wrote {', '.join(map(str, written))}."
     if len(written) == 2:
         yield (f"{shlex.quote(parsed.file)} holds no root certificate: get that of your authority, and name it as "

@@ -16,14 +16,16 @@ from ..tls.authority import is_development_certificate
 from ..tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from ..tls.material import KeyMaterial, TrustRoots
 from ..tls.passphrase import Passphrase
-from ..tls.policy import ClientCertificate
+from ..tls.policy import ClientCertificate, TLSPolicy
 from ..tls.revocation import UNCHECKED, Revocation
 from ..tls.selfcheck import verify
 from ..tls.stapling import Stapling
-from .config import TLS, Certificate, Config, Listener, Peer, Storage
+from .config import TLS, Certificate, Config, Listener, Peer, ProcedureSteps, Storage, Worklist
 from .identity import build
 from .identity.build import IdentityParts
 from .identity.sections import BackEnd
+from .options import SECTIONS
+from .presenting import Presenter, presenter
 from .reading import Reading
 
 
@@ -31,43 +33,55 @@ from .reading import Reading
 class Prepared:
     """A configuration that can be served, with what its [tls] sections became, by name.
 
-    `peers` make the connections to those that can be reached, by their names. `staplings` keep OCSP responses fresh
-    once they are started. `warnings` are about what works now and soon will not.
+    `connections` are there for those that listeners use, or nobody. `peers` make the connections to those that can be
+    reached, by their names. `staplings` keep OCSP responses fresh once they are started. `warnings` are about what
+    works now and soon will not.
     """
 
     config: Config
     key_material: Mapping[str, KeyMaterial]
     connections: Mapping[str, ServerConnectionCreator]
     peers: Mapping[str, ClientConnectionCreator]
+    presenters: Mapping[str, Presenter]
+    """What is presented to peers, by the names of the [credential] sections; empty where it is only to call."""
     staplings: tuple[Stapling, ...]
     identity: IdentityParts
     warnings: tuple[str, ...]
 
 
-def prepare(path: str | Path) -> Prepared:
+def prepare(path: str | Path, *, to_serve: bool = True) -> Prepared:
     """Load the file at `path`, its keys and certificates, and build every TLS context; nothing is changed by it.
+
+    Where it is only to call peers, not `to_serve`, no listener need be in it, and stores, listeners and back ends for
+    identities are not looked at: whoever calls may be another user than the service.
 
     Raises ConfigurationError with every problem of the file and of what it points at.
     """
-    reading = Reading(Path(path))
+    reading = Reading(Path(path), to_serve=to_serve)
     config = reading.config()
-    parts = {tls.name: part for tls in config.tls if (part := _prepare_tls(reading, config, tls))}
+    parts = {tls.name: part for tls in config.tls if (part := _prepare_tls(reading, config, tls, to_serve))}
     peers = {peer.name: made for peer in config.peers if (made := _prepare_peer(reading, config, peer, parts))}
-    for storage in config.storages:
-        _judge_directory(reading, storage)
-    for listener in config.listeners:
+    directories: list[Storage | Worklist | ProcedureSteps] = [*config.storages, *config.worklists]
+    directories += config.procedure_steps
+    for section in directories if to_serve else ():
+        _judge_directory(reading, section)
+    for listener in config.listeners if to_serve else ():
         _judge_transport(reading, listener)
-    identity = _prepare_identity(reading, config)
+    presenters = _prepare_presenters(reading, config) if to_serve else {}
+    identity = _prepare_identity(reading, config) if to_serve else build.parts((), _nothing_to_report)
     reading.raise_problems()
     return Prepared(
         config,
         {name: part.material for name, part in parts.items()},
-        {name: part.connections for name, part in parts.items()},
+        {name: part.connections for name, part in parts.items() if part.connections is not None},
         peers,
+        presenters,
         tuple(stapling for part in parts.values() for stapling in part.staplings),
         identity,
-        (*(warning for part in parts.values() for warning in part.warnings),
-         *identity.warnings(datetime.now(UTC))),
+        tuple(dict.fromkeys((  # several sections may have the same certificate
+            *(warning for part in parts.values() for warning in part.warnings),
+            *identity.warnings(datetime.now(UTC)), *build.impatience(config.identities if to_serve else ()),
+        ))),
     )
 
 
@@ -76,43 +90,57 @@ class _PreparedTLS:
     roots: TrustRoots
     revocation: Revocation
     material: KeyMaterial
-    connections: ServerConnectionCreator
+    connections: ServerConnectionCreator | None
     staplings: tuple[Stapling, ...]
     warnings: tuple[str, ...]
 
 
-def _prepare_tls(reading: Reading, config: Config, tls: TLS) -> _PreparedTLS | None:
+def _prepare_tls(reading: Reading, config: Config, tls: TLS, to_serve: bool) -> _PreparedTLS | None:
     roots = _trust_roots(reading, tls)
     sections: tuple[TLS | Certificate, ...] = (tls, *(tls.named_certificates or ()))
     materials = [_key_material(reading, section) for section in sections]
     revocation = _revocation(reading, tls, roots)
+    policy = _policy(reading, tls)
     loaded = [material for material in materials if material is not None]
-    if roots is None or revocation is None or len(loaded) < len(materials):
+    if roots is None or revocation is None or policy is None or len(loaded) < len(materials):
         return None
     _judge_development_certificates(reading, config, tls, loaded, roots)
     staplings: dict[x509.Certificate, Stapling] = {}
     for section, material in zip(sections, loaded, strict=True):
         if stapling := _stapling(reading, section, material, roots):
             staplings[material.certificate] = stapling
-    try:
-        connections = ServerConnectionCreator(
-            tls.policy,
-            loaded[0],
-            roots,
-            revocation=revocation,
-            stapled={certificate: stapling.current for certificate, stapling in staplings.items()},
-            named=loaded[1:],
-            strict_names=tls.strict_server_names,
-            require_alpn=tls.require_alpn,
-        )
-        verify(connections)
-    except ConfigurationError as error:
-        _report(reading, "tls", tls.name, "profile", error)
-        return None
+    is_for_peers_alone = tls in [peer.tls for peer in config.peers] and tls not in [
+        listener.tls for listener in config.listeners
+    ]
+    connections = None  # with a certificate that is only good for a client there can be none
+    if to_serve and not is_for_peers_alone:
+        try:
+            connections = ServerConnectionCreator(
+                policy,
+                loaded[0],
+                roots,
+                revocation=revocation,
+                stapled={certificate: stapling.current for certificate, stapling in staplings.items()},
+                named=loaded[1:],
+                strict_names=tls.strict_server_names,
+                require_alpn=tls.require_alpn,
+            )
+            verify(connections)
+        except ConfigurationError as error:
+            _report(reading, "tls", tls.name, "profile", error)
+            return None
     now = datetime.now(UTC)
     warnings = [warning for material in loaded for warning in material.warnings(now)]
     warnings += [*roots.warnings(now), *revocation.warnings(now, roots.certificates)]
     return _PreparedTLS(roots, revocation, loaded[0], connections, tuple(staplings.values()), tuple(warnings))
+
+
+def _policy(reading: Reading, tls: TLS) -> TLSPolicy | None:
+    try:
+        return tls.policy
+    except ConfigurationError as error:
+        _report_by_option(reading, "tls", tls.name, error)
+    return None
 
 
 def _prepare_peer(
@@ -127,8 +155,9 @@ def _prepare_peer(
     part = parts[peer.tls.name]
     try:
         made = ClientConnectionCreator(
-            peer.tls.policy, part.roots, part.material, server_name=peer.host, revocation=part.revocation
-        )
+            peer.tls.policy, part.roots, part.material, server_name=peer.host, revocation=part.revocation,
+            rules=peer.certificates or (),
+        )  # fmt: skip
         verify(made)
     except ConfigurationError as error:
         _report(reading, "peer", peer.name, "tls", error)
@@ -136,14 +165,22 @@ def _prepare_peer(
     return made
 
 
+def _prepare_presenters(reading: Reading, config: Config) -> Mapping[str, Presenter]:
+    """What each [credential] presents: it has to be there now, so that its want does not show in the night."""
+    made = {}
+    for credential in config.credentials:
+        if not credential.is_complete:
+            continue  # which is already said
+        try:
+            made[credential.name] = presenter(credential)
+        except ConfigurationError as error:
+            _report_by_option(reading, "credential", credential.name, error)
+    return made
+
+
 def _prepare_identity(reading: Reading, config: Config) -> IdentityParts:
     def report(back_end: BackEnd, error: ConfigurationError) -> None:
-        for problem in error.problems:
-            option, _, sentence = problem.partition(": ")
-            if option in back_end.options or option.replace("-", "_") in back_end.options:
-                reading.problem(back_end.kind, back_end.name, option, sentence)
-            else:
-                reading.problem(back_end.kind, back_end.name, "", problem)
+        _report_by_option(reading, back_end.kind, back_end.name, error)
 
     made = build.parts(config.back_ends, report)
     for identity in config.identities:
@@ -154,6 +191,21 @@ def _prepare_identity(reading: Reading, config: Config) -> IdentityParts:
                     reading.problem("identity", identity.name, method.value, f"found [{back_end}], which as it is "
                                     f"configured cannot check this, expected another, or see [{back_end}]")
     return made
+
+
+def _nothing_to_report(back_end: BackEnd, error: ConfigurationError) -> None:
+    raise AssertionError from error
+
+
+def _report_by_option(reading: Reading, kind: str, name: str, error: ConfigurationError) -> None:
+    """Problems that begin with the option that they are with, if it is with one."""
+    known = {option.name for option in SECTIONS[kind].options}
+    for problem in error.problems:
+        option, _, sentence = problem.partition(": ")
+        if (option := option.replace("_", "-")) in known:
+            reading.problem(kind, name, option, sentence)
+        else:
+            reading.problem(kind, name, "", problem)
 
 
 def _report(reading: Reading, kind: str, name: str, option: str, error: ConfigurationError) -> None:
@@ -236,17 +288,19 @@ def _judge_development_certificates(
                 )
 
 
-def _judge_directory(reading: Reading, storage: Storage) -> None:
-    directory = storage.directory
+def _judge_directory(reading: Reading, section: Storage | Worklist | ProcedureSteps) -> None:
+    directory, is_read = section.directory, isinstance(section, Worklist)
+    kind = "worklist" if is_read else "storage" if isinstance(section, Storage) else "procedure-steps"
     if not os.path.exists(directory):
         sentence = f"found no {directory}, expected a directory that exists: mkdir -p {directory}"
     elif not os.path.isdir(directory):
         sentence = f"found the file {directory}, expected a directory"
-    elif not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        sentence = f"found {directory}, where user id {os.geteuid()} may not write, expected a writable directory"
+    elif not os.access(directory, os.R_OK | os.X_OK | (0 if is_read else os.W_OK)):
+        what, how = ("read", "readable") if is_read else ("write", "writable")
+        sentence = f"found {directory}, where user id {os.geteuid()} may not {what}, expected a {how} directory"
     else:
         return
-    reading.problem("storage", storage.name, "directory", sentence)
+    reading.problem(kind, section.name, "directory", sentence)
 
 
 def _judge_transport(reading: Reading, listener: Listener) -> None:
@@ -276,7 +330,7 @@ def summary(prepared: Prepared) -> Iterator[str]:
         certificate = prepared.key_material[tls.name].certificate
         yield (f"tls {tls.name}: {tls.profile.name}, client certificate {tls.client_certificate.value}, "
                f"certificate {certificate.subject.rfc4514_string()} until {certificate.not_valid_after_utc:%Y-%m-%d}")
-        for remark in prepared.connections[tls.name].not_enforced:
+        for remark in prepared.connections[tls.name].not_enforced if tls.name in prepared.connections else ():
             yield f"tls {tls.name}: {remark}"
     for ae in config.aes:
         store = f" in {ae.storage.name}" if ae.storage is not None else ""
@@ -292,6 +346,14 @@ def summary(prepared: Prepared) -> Iterator[str]:
     for storage in config.storages:
         yield (f"storage {storage.name}: {storage.directory / storage.layout.template}"
                f"{', indexed' if storage.index else ''}")
+    for forward in config.forwards:
+        sources = [storage.name for storage in config.storages if forward in (storage.forward or ())]
+        yield (f"forward {forward.name}: from {', '.join(sources) or 'no storage'} to "
+               f"{', '.join(peer.name for peer in forward.peers)}")
+    for worklist in config.worklists:
+        yield f"worklist {worklist.name}: {worklist.directory}/*.wl"
+    for steps in config.procedure_steps:
+        yield f"procedure-steps {steps.name}: {steps.directory}/*.json"
     for peer in config.peers:
         if peer.host is not None and peer.tls is not None:
             yield f"peer {peer.name}: {peer.ae_title} is reached at {peer.host}:{peer.port}, TLS {peer.tls.name}"
@@ -306,7 +368,8 @@ def _unused(config: Config) -> Iterator[str]:
                 if tls not in [*(each.tls for each in listeners), *(each.tls for each in config.peers)])
     yield from (f"[ae {ae.title}]" for ae in config.aes if ae not in aes)
     yield from (f"[peer {peer.name}]" for peer in config.peers
-                if peer.certificates is None and peer.host is None and all(peer not in (ae.peers or ()) for ae in aes))
+                if peer.certificates is None and peer.host is None and all(peer not in (ae.peers or ()) for ae in aes)
+                and not (peer.bearer_identity_type and any(ae.peers is None for ae in aes)))
     chosen = [*(listener.identity for listener in listeners), *(ae.identity for ae in aes)]
     used = {identity.name for identity in chosen if identity is not None}
     yield from (f"[identity {each.name}]" for each in config.identities if each.name not in used)
@@ -316,4 +379,9 @@ def _unused(config: Config) -> Iterator[str]:
              for each in back_ends}
     yield from (f"[{each}]" for each in config.back_ends if str(each) not in asked)
     yield from (f"[storage {each.name}]" for each in config.storages if all(each != ae.storage for ae in aes))
+    yield from (f"[forward {each.name}]" for each in config.forwards
+                if all(each not in (storage.forward or ()) for storage in config.storages))
+    yield from (f"[worklist {each.name}]" for each in config.worklists if all(each != ae.worklist for ae in aes))
+    yield from (f"[procedure-steps {each.name}]" for each in config.procedure_steps
+                if all(each != ae.procedure_steps for ae in aes))
     yield from (f"[limits {each.name}]" for each in config.limits if all(each != place.limits for place in listeners))

@@ -8,18 +8,35 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..tls.policy import nearest
-from .config import AE, TLS, Certificate, Config, Limits, Listener, Node, Peer, Storage, collide
+from .config import (
+    AE,
+    TLS,
+    Certificate,
+    Config,
+    Forward,
+    Limits,
+    Listener,
+    Node,
+    Peer,
+    ProcedureSteps,
+    Storage,
+    Worklist,
+    collide,
+)
 from .contradictions import contradictions
+from .credentials import Credential
 from .identity.options import BACK_ENDS
 from .identity.sections import BackEnd, Identity, Rule
 from .ini import Section, parse
 from .language import Option, SectionKind
+from .loops import loops
 from .options import SECTIONS
 from .values import PASSPHRASE, Misfit, Reference, split
 
 _CLASSES: dict[str, type] = {
     "node": Node, "listener": Listener, "tls": TLS, "certificate": Certificate, "ae": AE, "identity": Identity,
-    "rule": Rule, "peer": Peer, "storage": Storage, "limits": Limits,
+    "rule": Rule, "peer": Peer, "credential": Credential, "storage": Storage, "forward": Forward,
+    "worklist": Worklist, "procedure-steps": ProcedureSteps, "limits": Limits,
 }
 _BACK_ENDS = frozenset(kind.kind for kind in BACK_ENDS)
 
@@ -36,10 +53,14 @@ def load(path: str | Path) -> Config:
 
 
 class Reading:
-    """One run over one file: the objects made so far, where they came from, and all problems found."""
+    """One run over one file: the objects made so far, where they came from, and all problems found.
 
-    def __init__(self, path: Path) -> None:
+    A file that is not `to_serve` needs no listener: it says how to call peers.
+    """
+
+    def __init__(self, path: Path, *, to_serve: bool = True) -> None:
         self.path = path
+        self._to_serve = to_serve
         self._problems: list[tuple[int, str]] = []
         self._lines: dict[tuple[str, str, str], int] = {}
         # kind → name → object, or None where the section is there but cannot be used
@@ -67,10 +88,14 @@ class Reading:
         made = {kind: tuple(filter(None, objects.values())) for kind, objects in self._made.items()}
         self._judge_listeners(made["listener"])
         back_ends = tuple(back_end for kind in BACK_ENDS for back_end in made[kind.kind])
-        return Config(
+        config = Config(
             self.path, node, made["listener"], made["tls"], made["certificate"], made["ae"], made["identity"],
-            made["rule"], back_ends, made["peer"], made["storage"], made["limits"],
+            made["rule"], back_ends, made["peer"], made["credential"], made["storage"], made["forward"],
+            made["worklist"], made["procedure-steps"], made["limits"],
         )  # fmt: skip
+        for storage, sentence in loops(config):
+            self.problem("storage", storage, "forward", sentence)
+        return config
 
     def _add(self, line: int, sentence: str) -> None:
         sentence = f"{self.path}:{line}: {sentence}" if line else f"{self.path}: {sentence}"
@@ -197,7 +222,7 @@ class Reading:
         return objects if reference.many else objects[0]
 
     def _judge_listeners(self, listeners: tuple[Listener, ...]) -> None:
-        if not self._made["listener"]:
+        if self._to_serve and not self._made["listener"]:
             self._add(0, "found no [listener NAME] section, expected at least one")
         for number, listener in enumerate(listeners):
             for other in listeners[:number]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
-from signal import SIGHUP, signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, signal
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService
@@ -20,6 +22,7 @@ from ..errors import ConfigurationError
 from ..identity.credentials import Method
 from .config import Listener, collide
 from .entities import Entities
+from .forwarding import Forwardings
 from .listener import ListenerService, StartFailed, place_of
 from .logs import log_observer
 from .prepare import Prepared, prepare, summary
@@ -73,6 +76,9 @@ class NodeService(MultiService):
         self._entities = Entities(IReactorTime(reactor))
         for listener in prepared.config.listeners:
             ListenerService(listener, self._entities.of(listener, prepared), prepared).setServiceParent(self)
+        self._forwardings = Forwardings(self._entities, IReactorFromThreads(reactor))
+        self._forwardings.configure(prepared)
+        self._forwardings.setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -92,6 +98,7 @@ class NodeService(MultiService):
             log.critical("{sentence}", sentence=str(error))
             raise StartFailed(str(error)) from error
         super().startService()
+        self._entities.begin(self._prepared)
         self._watch(self._prepared)
         signal(SIGHUP, lambda number, frame: IReactorFromThreads(reactor).callFromThread(self.reload))
 
@@ -143,6 +150,8 @@ class NodeService(MultiService):
             service.setServiceParent(self)
         for stapling in self._prepared.staplings:
             stapling.stop()
+        self._forwardings.configure(prepared)
+        self._entities.begin(prepared)
         self._entities.forget_successes()
         # Checks that began with the former back ends may end with them: each has its deadline.
         longest = max((identity.deadline for identity in self._prepared.config.identities), default=0.0)
@@ -162,21 +171,39 @@ class NodeService(MultiService):
     def _listeners(self) -> list[ListenerService]:
         return [service for service in self if isinstance(service, ListenerService)]
 
+    def _running(self) -> int:
+        return sum(listener.factory.count.total for listener in self._listeners())
+
+    def _told_again(self) -> None:
+        log.info("is stopping already; {running} associations are left, SIGKILL would not wait for them",
+                 running=self._running())  # fmt: skip
+
     def stopService(self) -> Deferred[None]:
         """No further association; running ones may finish within the drain timeout and are then aborted."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        with _signalled(self._told_again):
+            await self._drain()
+            await self._close()
+        log.info("stopped")
+
+    async def _drain(self) -> None:
         listeners, timeout = self._listeners(), self._prepared.config.node.drain_timeout
-        if running := sum(listener.factory.count.total for listener in listeners):
+        if running := self._running():
             log.info("stopping; {running} associations have {timeout:g} s to finish", running=running, timeout=timeout)
-        await DeferredList([listener.drain(timeout) for listener in listeners])
+        sending = Deferred.fromCoroutine(self._forwardings.drain(timeout))
+        await DeferredList([*(listener.drain(timeout) for listener in listeners), sending])
+
+    async def _close(self) -> None:
         for stapling in self._prepared.staplings:
             stapling.stop()
         self._prepared.identity.close()
+        for presenter in self._prepared.presenters.values():
+            presenter.close()
         await super().stopService()
+        await self._entities.release()
         self._entities.close()
-        log.info("stopped")
 
 
 def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
@@ -187,6 +214,20 @@ def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
                 f"[listener {listener.name}] cannot take {listener} while [listener {former.name}] listens on "
                 f"{former}: restart the service to change interface, backlog or plain, or choose another port"
             )
+
+
+@contextmanager
+def _signalled(call: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile SIGTERM and SIGINT make this call: a reactor that is stopping takes a second one for an error."""
+    former = {
+        number: signal(number, lambda number, frame: IReactorFromThreads(reactor).callFromThread(call))
+        for number in (SIGTERM, SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal(number, handler or SIG_DFL)
 
 
 def _raise_descriptor_limit() -> None:

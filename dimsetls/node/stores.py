@@ -1,10 +1,12 @@
-"""What [storage] sections become: stores, and their indexes."""
+"""What [storage] sections become: stores, their indexes, and the rules by which they forward."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from ..association.pool import BackOff
 from ..services.filesystem import Durability, FileStore
+from ..services.forwarding.rules import Rule
 from ..services.index import Index
 from .config import Storage
 
@@ -13,16 +15,39 @@ INDEX: Final = ".index.db"
 
 
 def store_of(section: Storage) -> FileStore:
-    """The store, not opened; with an index if the section says so."""
-    return FileStore(
+    """The store, not opened; with an index if the section says so, which then has the queue of what is forwarded."""
+    store = FileStore(
         section.directory,
         layout=section.layout,
         duplicates=section.duplicates,
         fsync=section.fsync,
         index=index_of(section) if section.index else None,
     )
+    if store.queue is not None:
+        store.queue.rules = rules_of(section)
+    return store
 
 
 def index_of(section: Storage) -> Index:
     """The index of the store, not opened."""
     return Index(section.directory / INDEX, durable=section.fsync is Durability.FULL)
+
+
+def rules_of(section: Storage) -> tuple[Rule, ...]:
+    """The rules of its [forward] sections, in their order."""
+    return tuple(
+        Rule(
+            forward.name,
+            tuple(peer.name for peer in forward.peers),
+            forward.calling_ae_titles,
+            forward.called_ae_titles,
+            forward.modalities,
+            forward.sop_classes,
+            forward.ae_title,
+            forward.convert,
+            forward.attempts,
+            BackOff(forward.first_delay, forward.longest_delay),
+            forward.give_up_after,
+        )
+        for forward in section.forward or ()
+    )

@@ -16,6 +16,7 @@ from ..identity.certificate import NameSource
 from ..services.filesystem import Duplicates, Durability
 from ..services.known import transfer_syntaxes
 from ..services.layout import Layout
+from ..tls.endpoints import Transport
 from ..tls.policy import PROFILES, ClientCertificate, TLSVersion, nearest
 from ..tls.revocation import CRLCheck
 from ..tls.rules import CertificateRule
@@ -143,9 +144,12 @@ def list_of(item: ValueType, what: str) -> ValueType:
     return ValueType(f"a list of {what}, separated by commas", parse)
 
 
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+
+
 def split(text: str) -> list[str]:
-    """The items of a list as written, none empty, none twice."""
-    items = [part.strip() for part in text.split(",")]
+    """The items of a list as written, none empty, none twice; a comma between double quotes belongs to its item."""
+    items = [re.sub(r'^"([^"]*)"$', r"\1", part.strip()) for part in _COMMA.split(text)]
     for number, item in enumerate(items):
         if not item:
             raise Misfit("", "a list without empty places: one value between two commas")
@@ -209,9 +213,21 @@ def _responder(text: str) -> str:
     return text
 
 
+def _variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise Misfit(text, VARIABLE.expected)
+    return text
+
+
 def _uid(text: str) -> str:
     if not is_valid_uid(text):
         raise Misfit(text, UID.expected)
+    return text
+
+
+def _modality(text: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9 _]{1,16}", text):
+        raise Misfit(text, MODALITY.expected, text.upper() if re.fullmatch(r"[A-Za-z0-9]{1,16}", text) else None)
     return text
 
 
@@ -228,9 +244,21 @@ def _ldap(text: str) -> str:
     return text
 
 
+_TLS_VERSIONS = choice({"1.2": TLSVersion.TLS_1_2, "1.3": TLSVersion.TLS_1_3})
+_FORBIDDEN_VERSION = re.compile(r"(?:TLS ?v?)?1(?:\.[01])?|(SSL ?v?[23](?:\.0)?)", re.IGNORECASE)
+
+
+def _tls_version(text: str) -> Any:
+    if found := _FORBIDDEN_VERSION.fullmatch(text):
+        forbidding = "RFC 7568" if found[1] else "RFC 8996"
+        raise ValueError(f"found {quote(text)}, which {forbidding} forbids, expected {_TLS_VERSIONS.expected}")
+    return _TLS_VERSIONS.parse(text)
+
+
 LDAP_URL = ValueType("a URL that begins with ldaps:// or ldap://", _ldap)
 HTTPS_URL = ValueType("a URL that begins with https://", _https)
 UID = ValueType("a UID such as 1.2.840.10008.5.1.4.1.1.2", _uid)
+MODALITY = ValueType("a modality such as CT: 1 to 16 capital letters, digits, spaces and underscores", _modality)
 NAME_SOURCE = ValueType(NameSource.EXPECTED, NameSource.parse)
 AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a backslash", _ae_title)
 NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
@@ -244,13 +272,15 @@ ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as syst
 PROFILE = choice(PROFILES)
 CERTIFICATE_RULE = ValueType("a condition on a certificate such as dns:ct1.hospital.example", CertificateRule.parse)
 UNLESS_IN_WORDS = choice({"refuse": False, "i understand the risk": True})
+VARIABLE = ValueType("the name of an environment variable: letters, digits and underscores", _variable)
 YES_OR_NO = choice({"no": False, "yes": True})
 WORD = ValueType("a word", str)
-TLS_VERSION = choice({"1.2": TLSVersion.TLS_1_2, "1.3": TLSVersion.TLS_1_3})
+TLS_VERSION = ValueType(_TLS_VERSIONS.expected, _tls_version)
 CRL_CHECK = choice({check.value: check for check in CRLCheck})
 PASSPHRASE = ValueType("the path of a file, or credential:NAME", str)
 OCSP_RESPONDER = ValueType("a URL that begins with http://, or certificate", _responder)
 CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
+TRANSPORT = choice({transport.value: transport for transport in Transport})
 DUPLICATES = choice({policy.value: policy for policy in Duplicates})
 FSYNC = choice({durability.value: durability for durability in Durability})
 

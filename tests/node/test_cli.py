@@ -1,11 +1,16 @@
+import argparse
+import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dimsetls import __version__
-from dimsetls.node.cli import main
+from dimsetls.node import cli
+from dimsetls.node.arguments import ExitStatus
+from dimsetls.node.cli import _parser, main
 
 MORE = """
 [listener second]
@@ -33,13 +38,6 @@ def usage_error(capsys, *arguments):
         main(arguments)
     assert caught.value.code == 2
     return capsys.readouterr().err
-
-
-def help_of(capsys, *arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([*arguments, "--help"])
-    assert caught.value.code == 0
-    return capsys.readouterr().out
 
 
 def test_init_says_what_it_wrote_and_what_to_do_next(tmp_path, capsys):
@@ -104,7 +102,7 @@ def test_check_prints_one_problem_a_line(tmp_path, capsys):
     ]
 
 
-@pytest.mark.parametrize("arguments", ["", "serve", "init", "check", "check a b", "init a --prot 1"])
+@pytest.mark.parametrize("arguments", ["", "init", "check", "check a b", "init a --prot 1"])
 def test_wrong_usage(capsys, arguments):
     assert usage_error(capsys, *arguments.split()).startswith("usage: dimsetls ")
 
@@ -119,9 +117,75 @@ def test_wrong_values_are_wrong_usage(tmp_path, capsys, option, value, sentence)
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", [(), ("init",), ("check",)])
-def test_each_help_has_one_example(capsys, command):
-    assert " ".join(help_of(capsys, *command).split()).count("Example: dimsetls ") == 1
+def parsers(parser, words=()):
+    """Every parser there is, with the words that lead to it."""
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, each in action.choices.items():
+                yield from parsers(each, (*words, name))
+
+
+PARSERS = dict(parsers(_parser()))
+
+
+@pytest.mark.parametrize("words", PARSERS, ids=" ".join)
+def test_each_help_has_one_example_and_it_is_one(words):
+    said = PARSERS[words].format_help()
+    (example,) = (line.removeprefix("Example: ") for line in said.splitlines() if "Example" in line)
+    for command in example.partition(" > ")[0].split(" && "):
+        program, *arguments = shlex.split(command)
+        assert program == "dimsetls"
+        parsed = _parser().parse_args(arguments)
+        assert not words or parsed.command == words[0]
+
+
+def test_the_exit_statuses_are_one_table_in_help_and_manual():
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md").read_text()
+    said = PARSERS[()].format_help()
+    for status in ExitStatus:
+        assert f"\n  {status.value:<4} {status.meaning}\n" in said
+        assert f"\n| {status.value} | {status.meaning} |\n" in page
+
+
+def test_whatever_prints_prints_json_too():
+    """But what runs a node, what is a document or a script, and what changes the users file and says so."""
+    changing = {("user", each) for each in ("add", "passwd", "change", "del")}
+    without = {("serve",), ("conformance",), ("completion",), *changing}
+    for words, parser in PARSERS.items():
+        is_group = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+        has_json = any("--json" in action.option_strings for action in parser._actions)
+        assert has_json == (not is_group and words not in without), words
+
+
+def test_json_of_a_node_and_of_what_is_wrong_with_it(tmp_path, capsys):
+    ini = str(tmp_path / "dimsetls.ini")
+    assert main(["init", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["configuration"] == ini
+    assert main(["check", ini, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["problems"], found["summary"][0]) == ([], f"{ini}: no problems found")
+    (tmp_path / "store").rmdir()
+    assert main(["check", ini, "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["problems"] == said.err.splitlines()
+
+
+def test_json_of_explanations(capsys):
+    assert main(["explain", "1,1,7", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["name"] == "A-ASSOCIATE-RJ"
+    assert main(["explain", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) > 100
+
+
+def test_an_interruption_is_one_word(monkeypatch, capsys):
+    def interrupt(parsed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli._RUN, "check", interrupt)
+    assert main(["check", "x"]) == ExitStatus.INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_version(capsys):

@@ -67,7 +67,7 @@ def test_what_is_not_set_has_its_default(read, tmp_path):
     assert not tls.development_certificates_outside_loopback
     assert (ae.title, ae.services, ae.peers) == ("DIMSETLS", ("verification", "storage"), None)
     assert not ae.unknown_sop_classes
-    assert (ae.maximum_length, ae.maximum_operations_invoked) == (131066, 1)
+    assert (ae.maximum_length, ae.maximum_operations_invoked, ae.maximum_operations_performed) == (131066, 1, 1)
     assert len(ae.transfer_syntaxes) > 30
     assert storage.layout.template == "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
     assert (storage.duplicates, storage.fsync) == (Duplicates.IDENTICAL, Durability.FULL)
@@ -75,7 +75,7 @@ def test_what_is_not_set_has_its_default(read, tmp_path):
     assert (limits.associations, limits.associations_per_address, limits.associations_per_calling_ae) == (200, 50, 50)
     assert (limits.pending_connections, limits.associate_pdu_length) == (1000, 262144)
     assert (limits.tls_handshake_timeout, limits.artim_timeout, limits.idle_timeout) == (10, 30, 300)
-    assert (limits.pdu_timeout, limits.write_timeout) == (60, 60)
+    assert (limits.pdu_timeout, limits.write_timeout, limits.response_timeout) == (60, 60, 300)
 
 
 def test_sections_refer_to_each_other_as_objects(read):
@@ -184,8 +184,7 @@ def test_any_peer_is_recognized_where_none_is_named(read):
 @pytest.mark.parametrize(("text", "problem"), [
     (MINIMAL + "[listner second]",
      "15: [listner]: found 'listner', expected a kind of section: node, listener, ae, identity, "
-     "rule, users, ldap, kerberos, saml, jwt, introspection, certificate-identity, peer, tls, certificate, storage, "
-     "limits; did you mean listener?"),
+     f"{', '.join([*SECTIONS][4:])}; did you mean listener?"),
     (MINIMAL + "[node one]", "15: [node]: found 'one', expected [node] without a name"),
     (MINIMAL + "[limits]", "15: [limits NAME]: found nothing, expected a name of letters, digits, dots, hyphens and "
                            "underscores that is not any, all or none"),
@@ -244,8 +243,21 @@ def test_any_peer_is_recognized_where_none_is_named(read):
      "11: [ae DIMSETLS] storage: found 'archiv', expected the name of a [storage] section; did you mean archive?"),
     (changed("storage = archive", "storage = archive\npeers = ct1"),
      "12: [ae DIMSETLS] peers: found 'ct1', expected any, or names of [peer] sections, separated by commas"),
-    (changed("storage = archive", "storage = archive\nservices = verification, worklist"),
-     "12: [ae DIMSETLS] services: found 'worklist', expected one of verification, storage, query, retrieve"),
+    (changed("storage = archive", "storage = archive\nservices = verification, print"),
+     "12: [ae DIMSETLS] services: found 'print', expected one of verification, storage, query, retrieve, commitment, "
+     "worklist, procedure-steps"),
+    (changed("storage = archive", "storage = archive\nservices = commitment"),
+     "11: [ae DIMSETLS] storage: found archive, which has no index, expected index = yes in [storage archive], as the "
+     "services include commitment"),
+    (changed("storage = archive", "services = worklist"),
+     "10: [ae DIMSETLS] worklist: found nothing, expected the name of a [worklist] section, as the services include "
+     "worklist"),
+    (changed("storage = archive", "services = procedure-steps\nworklist = today") + "[worklist today]\ndirectory = w\n",
+     "10: [ae DIMSETLS] procedure-steps: found nothing, expected the name of a [procedure-steps] section, as the "
+     "services include procedure-steps"),
+    (MINIMAL + "[worklist today]\n",
+     "15: [worklist today] directory: found nothing, expected a path, absolute or relative to the directory of this "
+     "file, such as directory = worklist"),
     (changed("storage = archive", "storage = archive\nservices = verification, query"),
      "11: [ae DIMSETLS] storage: found archive, which has no index, expected index = yes in [storage archive], as the "
      "services include query"),

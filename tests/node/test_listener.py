@@ -6,10 +6,18 @@ import socket
 from pathlib import Path
 
 import pytest
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorTime
 
+from dimsetls.association.admission import ApplicationEntity
+from dimsetls.association.protocol import Timeouts
 from dimsetls.errors import ConfigurationError
-from dimsetls.node.prepare import prepare, summary
+from dimsetls.node.config import Listener
+from dimsetls.node.entities import Entities
+from dimsetls.node.listener import ListenerService
+from dimsetls.node.prepare import Prepared, prepare, summary
 from dimsetls.testing import DevelopmentAuthority
+from dimsetls.tls.endpoints import Transport
 from dimsetls.ul.pdus import Abort, AssociateRJ
 from dimsetls.ul.reader import read_pdu
 
@@ -34,6 +42,32 @@ def address(service: Service, ae_title: str) -> tuple[str, int]:
 def answer(connection: socket.socket) -> bytes:
     """All that comes until the other side closes."""
     return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_what_carries_tls_is_configured_and_follows_a_reload(node: Node, transport: Transport) -> None:
+    """By what carries it TLS looks the same, so here is who knows."""
+    def listened(name: Transport) -> tuple[Listener, list[ApplicationEntity], Prepared]:
+        node.set("tls secure", transport=name)
+        prepared = prepare(node.write())
+        return prepared.config.listeners[0], [], prepared
+
+    (other,) = {*Transport} - {transport}
+    service = ListenerService(*listened(other))
+    assert service._connections.transport is other
+    service.configure(*listened(transport))
+    assert service._connections.transport is transport
+
+
+def test_deadlines_and_windows_are_those_of_the_configuration(node: Node) -> None:
+    deadlines = {"tls_handshake": 1.0, "artim": 2.0, "idle": 3.0, "pdu": 4.0, "write": 5.0, "response": 6.0}
+    node.set("limits normal", **{f"{name}_timeout": f"{value:g}s" for name, value in deadlines.items()})
+    node.set("ae DIMSETLS", maximum_operations_invoked=7, maximum_operations_performed=8)
+    prepared = prepare(node.write())
+    (listener,) = prepared.config.listeners
+    (entity,) = entities = Entities(IReactorTime(reactor)).of(listener, prepared)
+    assert ListenerService(listener, entities, prepared).factory.timeouts == Timeouts(**deadlines)
+    assert (entity.maximum_operations_invoked, entity.maximum_operations_performed) == (7, 8)
 
 
 # Plain DICOM ---------------------------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import io
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -85,6 +87,16 @@ def test_an_event_of_the_former_log_system_is_a_line_too() -> None:
 @pytest.mark.parametrize("told", [{"logger": "module.observer"}, {"syslog": True}])
 def test_who_tells_twistd_how_to_log_is_obeyed(told: dict[str, Any]) -> None:
     assert log_observer("text", "info", told) is None
+
+
+def test_what_pydicom_warns_of_is_not_logged() -> None:
+    """A warning of it has the value in it that is wrong."""
+    log_observer("text", "info", {})
+    with warnings.catch_warnings(record=True) as caught:
+        data_set = Dataset()
+        data_set.PatientBirthDate = "1.4.1970"
+        data_set.PatientID = "x" * 65
+    assert caught == []
 
 
 @pytest.mark.parametrize("told", [{"nodaemon": True}, {"logfile": "-"}])

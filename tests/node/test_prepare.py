@@ -198,3 +198,34 @@ def test_development_certificates_are_not_shown_to_peers_elsewhere(node):
     found = problems(node)
     assert len(found) == 2
     assert all("for ct1.example ([peer ct1]), expected one of your own authority" in problem for problem in found)
+
+
+CALLING = """
+[tls calling]
+certificate = pki/client.pem
+private-key = pki/client.key
+trust-roots = pki/ca.pem
+revocation-check = not checked - i understand the risk
+[peer PACS1]
+ae-title = PACS
+host = localhost
+tls = calling
+"""
+
+
+def test_a_certificate_that_is_only_good_for_clients_will_do_to_call_peers(node):
+    with (node / "dimsetls.ini").open("a") as file:
+        file.write(CALLING)
+    prepared = prepare(node / "dimsetls.ini")
+    assert (set(prepared.connections), set(prepared.peers)) == ({"secure"}, {"PACS1"})
+    assert any(each.startswith("tls calling: bcp195-rfc9325, ") for each in summary(prepared))
+    edit(node, ("\ntls = secure", "\ntls = calling"))
+    assert any("cannot serve a TLS server" in each for each in problems(node))
+
+
+def test_who_only_calls_needs_no_listener_and_nothing_that_is_the_services_own(node):
+    ini = node / "dimsetls.ini"
+    ini.write_text(f"{CALLING}[ae ME]\nstorage = archive\n[storage archive]\ndirectory = gone\n")
+    prepared = prepare(ini, to_serve=False)
+    assert (prepared.connections, set(prepared.peers)) == ({}, {"PACS1"})
+    assert any("found no [listener NAME] section" in each for each in problems(node))

@@ -99,21 +99,22 @@ def test_a_profile_is_narrowed(site):
     assert shake(made, policy=BCP195_RFC9325.narrow(groups=["X25519"])).server_user.fault.name == "no-shared-group"
 
 
-@pytest.mark.parametrize("where", ["profile", "[tls secure]"])
-def test_what_would_widen_a_profile_is_told_once_where_the_profile_is_chosen(site, where):
-    if where != "profile":
-        site.set("tls secure", profile=None)
+def test_what_would_widen_a_profile_is_told_once_where_it_stands(site):
     site.set("tls secure", cipher_suites="AES128-SHA", groups="X25519, P-521")
+    site.set("peer other", ae_title="OTHER", host="localhost", tls="secure")
     assert [found.split(";")[0] for found in problems(site)] == [
-        f"{where} | [tls secure] profile: {what} is not in the TLS profile bcp195-rfc9325, which can be narrowed and "
-        "not widened" for what in ("cipher suite 'AES128-SHA'", "group 'P-521'")
+        f"{option} | [tls secure] {option}: {what} is not in the TLS profile bcp195-rfc9325, which can be narrowed and "
+        "not widened" for option, what in (("cipher-suites", "'AES128-SHA'"), ("groups", "'P-521'"))
     ]
 
 
 def test_versions_that_leave_none(site):
     site.set("tls secure", minimum_version="1.3", maximum_version="1.2")
     (found,) = problems(site)
-    assert found.startswith("profile | [tls secure] profile: minimum version TLS 1.3 is above the maximum version")
+    assert found.startswith("minimum-version | [tls secure] minimum-version: TLS 1.3 as the least and TLS 1.2 as the ")
+    site.set("tls secure", minimum_version=None, profile="tls13-only")
+    (found,) = problems(site)
+    assert found.startswith("maximum-version | [tls secure] maximum-version: TLS 1.3 as the least and TLS 1.2 as the ")
 
 
 def test_a_legacy_profile_needs_the_second_switch(site):
@@ -370,6 +371,14 @@ def test_what_expires_within_30_days_is_a_warning_of_check_too(named):
     assert [f"warning: {warning}" for warning in made.warnings] == list(summary(made))[-3:]
 
 
+def test_what_several_sections_have_in_common_is_warned_of_once(site):
+    serve_with(site, AUTHORITY.issue_server(not_after=datetime.now(UTC) + timedelta(days=10, hours=1)))
+    site.sections["tls other"] = dict(site.sections["tls secure"])
+    site.set("listener second", port=0, tls="other", aes="DIMSETLS")
+    (warning,) = prepared(site).warnings
+    assert warning.startswith('certificate "CN=dimsetls development server')
+
+
 def test_a_site_s_openssl_conf_that_weakens_the_profile_stops_check(site):
     weak = put(site, "weak.cnf", b"openssl_conf = all\n[all]\nssl_conf = modules\n[modules]\nsystem_default = every\n"
                                  b"[every]\nOptions = -ExtendedMasterSecret\n")
@@ -392,5 +401,5 @@ def test_all_problems_of_all_sections_come_in_one_run(named):
               revocation_check=f"not checked - {RISK}", minimum_version="1.3", cipher_suites="AES128-SHA")
     assert {found.split(" | ")[1].split(": ")[0] for found in problems(named)} == {
         "[tls secure] private-key-passphrase", "[tls secure] revocation-check", "[certificate pacs] private-key",
-        "[tls other] trust-roots", "[tls other] ocsp-responder", "[tls third] profile",
+        "[tls other] trust-roots", "[tls other] ocsp-responder", "[tls third] cipher-suites",
     }

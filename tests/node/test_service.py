@@ -260,8 +260,12 @@ def test_being_told_twice_to_stop(node: Node, pki: Path) -> None:
             service.process.terminate()
             service.expect(r"\bstopping; 1 association")
             service.process.terminate()
+            service.expect("#info. is stopping already; 1 associations are left, SIGKILL would not wait for them$")
+            service.process.send_signal(SIGINT)
+            service.expect("is stopping already", 2)
             assert peer.echo() == 0x0000
             peer.release()
         assert service.wait() == -SIGTERM
+        assert not service.lines("Traceback|Unhandled|ReactorNotRunning|#(error|critical)")
     finally:
         service.kill()

@@ -102,6 +102,20 @@ def test_a_choice_misspelt():
         values.CLIENT_CERTIFICATE.parse("requierd")
 
 
+@pytest.mark.parametrize(("text", "problem"), [
+    ("1.1", "found '1.1', which RFC 8996 forbids, expected 1.2 or 1.3$"),
+    ("1.0", "found '1.0', which RFC 8996 forbids, expected"),
+    ("TLSv1", "found 'TLSv1', which RFC 8996 forbids, expected"),
+    ("tls 1.1", "found 'tls 1.1', which RFC 8996 forbids, expected"),
+    ("SSLv3", "found 'SSLv3', which RFC 7568 forbids, expected"),
+    ("1.4", "found '1.4', expected 1.2 or 1.3; did you mean"),
+    ("TLS 1.2", "found 'TLS 1.2', expected 1.2 or 1.3; did you mean 1.2?"),
+])  # fmt: skip
+def test_a_version_of_tls_that_is_forbidden_is_no_misspelling(text, problem):
+    with pytest.raises(ValueError, match=problem):
+        values.TLS_VERSION.parse(text)
+
+
 def test_a_list_has_no_empty_place_and_nothing_twice():
     names = values.list_of(values.NAME, "names")
     assert names.parse("a, b,c") == ("a", "b", "c")
@@ -109,6 +123,14 @@ def test_a_list_has_no_empty_place_and_nothing_twice():
         names.parse("a,,b")
     with pytest.raises(ValueError, match="found 'a' twice, expected each item of the list once"):
         names.parse("a, b, a")
+
+
+@pytest.mark.parametrize(("text", "items"), [
+    ('"a, b"', ("a, b",)), ('a, "b, c" ,d', ("a", "b, c", "d")), ('a"b, c"d', ('a"b, c"d',)), ('a", b', ('a"', "b")),
+    ('"a b",c', ("a b", "c")),
+])  # fmt: skip
+def test_a_comma_between_double_quotes_belongs_to_its_item(text, items):
+    assert values.list_of(values.WORD, "words").parse(text) == items
 
 
 def test_all_transfer_syntaxes_begin_with_those_no_sender_compresses_for_and_end_with_lossy_ones():

@@ -1,4 +1,4 @@
-"""The commands that call a peer: `dimsetls echo`, `store`, `find` and `move`. Importing this loads no TLS."""
+"""The commands that call a peer: `dimsetls echo`, `store`, `find`, `get` and `move`. Importing this loads no TLS."""
 
 from .command import COMMANDS, add_client, run_client
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from ...association.instances import Instance
 from ...errors import InstanceError
 
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-_AT_ONCE = 40
-"""Pairs of SOP class and transfer syntax for one association: each takes up to three of 128 contexts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +36,19 @@ class Gathered:
 
 def gather(places: Iterable[str], *, convert: bool = False) -> Gathered:
     """Look at every file that is named, lies in a folder that is named, or matches a pattern; each of them once."""
-    found, seen = Gathered(), set[str]()
+    found, seen, passed_over, walked = Gathered(), set[str](), set[str](), set[str]()
 
     def take(path: str, is_named: bool) -> None:
         if (real := os.path.realpath(path)) in seen:
             return
-        seen.add(real)
         try:
             if not is_named and not _is_part10(path):
-                found.passed_over += 1
+                passed_over.add(real)
                 return
+            seen.add(real)
             file = File(path, os.path.getsize(path), Instance.of(path, convert=convert))
         except (InstanceError, OSError) as error:
+            seen.add(real)
             found.problems.append((path, _words(path, error)))
             return
         if file.instance.sop_class_uid != _MEDIA_STORAGE_DIRECTORY:
@@ -56,7 +56,8 @@ def gather(places: Iterable[str], *, convert: bool = False) -> Gathered:
         elif is_named:
             found.problems.append((path, f"{path} is a DICOMDIR, which is no instance to be stored"))
         else:
-            found.passed_over += 1
+            seen.discard(real)
+            passed_over.add(real)
 
     def refuse(error: OSError) -> None:
         found.problems.append((error.filename, _words(error.filename, error)))
@@ -69,10 +70,15 @@ def gather(places: Iterable[str], *, convert: bool = False) -> Gathered:
             if not os.path.isdir(match):
                 take(match, True)
                 continue
-            for folder, folders, names in os.walk(match, onerror=refuse):
+            for folder, folders, names in os.walk(match, onerror=refuse, followlinks=True):
+                if (real := os.path.realpath(folder)) in walked:
+                    folders.clear()  # links can lead in a circle
+                    continue
+                walked.add(real)
                 folders.sort()
                 for name in sorted(names):
                     take(os.path.join(folder, name), False)
+    found.passed_over = len(passed_over - seen)
     return found
 
 
@@ -83,18 +89,8 @@ def remaining(files: Sequence[File], acknowledged: Set[str]) -> list[File]:
     return [file for file in files if file.instance.sop_instance_uid not in uids]
 
 
-def batches(files: Iterable[File]) -> Iterator[list[File]]:
-    """The files in as few lots as the contexts of one association allow; their order is kept within a lot."""
-    lots: dict[int, list[File]] = {}
-    numbers: dict[tuple[str, str], int] = {}
-    for file in files:
-        kind = file.instance.sop_class_uid, file.instance.transfer_syntax
-        lots.setdefault(numbers.setdefault(kind, len(numbers)) // _AT_ONCE, []).append(file)
-    yield from lots.values()
-
-
 def _is_part10(path: str) -> bool:
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         return False  # a pipe would be waited for
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -13,10 +13,13 @@ _BAR = 24
 
 
 class Progress:
-    """Counts files and bytes; `note` is for lines that must stay readable beside the bar."""
+    """Counts files and bytes; `note` is for lines that must stay readable beside the bar.
+
+    `size` is that of all files together, 0 where it is not known; nor need the number of files be, at first.
+    """
 
     def __init__(
-        self, files: int, size: int, output: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self, files: int = 0, size: int = 0, output: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._output = output or sys.stderr
         self.is_bar = self._output.isatty()
@@ -27,17 +30,27 @@ class Progress:
         self._drawn = float("-inf")
 
     def advance(self, size: int) -> None:
-        """Some bytes of the present file are sent."""
+        """Some bytes of the files under way are transferred."""
         self._under_way += size
         self._draw()
 
     def finish(self, size: int, sentence: str) -> None:
-        """The present file is done with, whatever came of it."""
+        """One more file is done with, whatever came of it; all of its bytes count as transferred."""
         self._done_files += 1
         self._done_size += size
-        self._under_way = 0
+        self._under_way = max(0, self._under_way - size)
         if not self.is_bar:
-            self._output.write(f"{self._done_files}/{self._files} {sentence}\n")
+            self._output.write(f"{self._done_files}{f'/{self._files}' if self._files else ''} {sentence}\n")
+        self._draw()
+
+    def expect(self, files: int) -> None:
+        """So many files there are in all."""
+        self._files = files
+        self._draw()
+
+    def reach(self, done: int, files: int) -> None:
+        """So many of so many files are done, as somebody else counts them."""
+        self._done_files, self._files = done, files
         self._draw()
 
     def note(self, sentence: str) -> None:
@@ -54,13 +67,18 @@ class Progress:
 
     def line(self) -> str:
         """How far it is, in one line."""
-        done = min(self._done_size + self._under_way, self._size)
-        share = done / self._size if self._size else 1.0
+        transferred = self._done_size + self._under_way
         passed = self._clock() - self._begun
-        rate = done / passed if passed > 0 else 0.0
-        left = f"{_clock_text((self._size - done) / rate)} left" if rate else "…"
+        rate = f"  {size_text(transferred / passed)}/s" if transferred and passed > 0 else ""
+        if not self._files and self._done_files:
+            return f"{self._done_files} files{rate}"
+        if self._size:
+            share = min(transferred, self._size) / self._size
+        else:
+            share = min(self._done_files, self._files) / self._files if self._files else 1.0
+        left = f"{_clock_text(passed * (1 - share) / share)} left" if share and passed > 0 else "…"
         bar = "#" * int(share * _BAR)
-        return (f"[{bar:.<{_BAR}}] {share:4.0%}  {self._done_files}/{self._files} files  {size_text(rate)}/s  {left}")
+        return f"[{bar:.<{_BAR}}] {share:4.0%}  {self._done_files}/{self._files} files{rate}  {left}"
 
     def _draw(self) -> None:
         if self.is_bar and self._clock() - self._drawn >= _EVERY:

@@ -11,11 +11,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
-from ...services.models import UNIQUE_KEYS, Level
+from ...services.models import LEVELS, PATIENT_ROOT, STUDY_ROOT, UNIQUE_KEYS, Level, Model
 
-FIND = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
-"""Patient Root and Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6)."""
-MOVE = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
+MODELS = {"patient": PATIENT_ROOT, "study": STUDY_ROOT}
 
 USUAL = {
     Level.PATIENT: ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
@@ -30,23 +28,52 @@ _INTEGERS = ("US", "SS", "UL", "SL", "UV", "SV")
 _NOT_TYPED = ("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT", "FL", "FD")
 
 
-def identifier(level: Level, keys: Sequence[str], *, to_retrieve: bool = False) -> Dataset:
+def model_of(name: str | None, level: Level) -> Model:
+    """The information model that is meant: where none is named, one that has the level. Raises ValueError."""
+    model = MODELS[name] if name is not None else PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT
+    if level not in model.levels:
+        raise ValueError(f"the model {name} has no level {level.value}, expected --model patient")
+    return model
+
+
+def identifier(level: Level, keys: Sequence[str]) -> Dataset:
     """The identifier of keys, each KEYWORD or KEYWORD=VALUE. Raises ValueError, one sentence for the first mistake."""
+    dataset = _dataset(level, keys)
+    for keyword in (UNIQUE_KEYS[level], *(() if any("=" not in key for key in keys) else USUAL[level])):
+        if keyword not in dataset:
+            dataset.add(_element(keyword, ""))
+    return dataset
+
+
+def retrieval(level: str | None, root: str | None, keys: Sequence[str]) -> tuple[Model, Dataset]:
+    """What to retrieve: the model, and the identifier, which has unique keys alone (PS3.4 C.4.2.2.1).
+
+    Where no level is named, it is that of the lowest key. Raises ValueError.
+    """
+    for keyword, _, value in (key.partition("=") for key in keys):
+        if keyword not in UNIQUE_KEYS.values():
+            allowed = ", ".join(UNIQUE_KEYS.values())
+            raise ValueError(f"{keyword} cannot say what to retrieve, expected {allowed}, which dimsetls find shows")
+        if not value:
+            raise ValueError(f"{keyword} came without a value, expected KEYWORD=VALUE")
+    given = [each for each in LEVELS if any(key.startswith(f"{UNIQUE_KEYS[each]}=") for key in keys)]
+    wanted = Level(level) if level is not None else given[-1]
+    model = model_of(root, wanted)
+    for each in (*model.above(wanted), wanted):
+        if each not in given:
+            raise ValueError(f"{UNIQUE_KEYS[each]} is missing, without which nothing of level {wanted.value} is "
+                             f"found in the model {model.name}")
+    return model, _dataset(wanted, keys)
+
+
+def _dataset(level: Level, keys: Sequence[str]) -> Dataset:
     dataset = Dataset()
     for key in keys:
         keyword, _, value = key.partition("=")
         element = _element(keyword, value)
         if element.tag in dataset:
             raise ValueError(f"{keyword} came twice, expected each key once; values are separated by backslashes")
-        if to_retrieve and not value:
-            raise ValueError(f"{keyword} came without a value, expected KEYWORD=VALUE")
         dataset.add(element)
-    if to_retrieve and UNIQUE_KEYS[level] not in dataset:
-        raise ValueError(f"{UNIQUE_KEYS[level]} is missing, which says what to retrieve at level {level.value}")
-    asked = [] if to_retrieve else [UNIQUE_KEYS[level], *(() if any("=" not in key for key in keys) else USUAL[level])]
-    for keyword in asked:
-        if keyword not in dataset:
-            dataset.add(_element(keyword, ""))
     dataset.QueryRetrieveLevel = level.value
     if not all(key.isascii() for key in keys):
         dataset.SpecificCharacterSet = "ISO_IR 192"

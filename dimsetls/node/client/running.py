@@ -1,14 +1,53 @@
-"""One coroutine in the reactor of this process, from its start to its end."""
+"""One coroutine in the reactor of this process, from its start to its end; and the association that it begins with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from signal import SIGINT, SIGTERM, signal
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
+from ...errors import AssociationError, DimsetlsError, IdentityError, LocalProtocolError, OperationFailed
+
+if TYPE_CHECKING:
+    from ...association import RequestedAssociation
+    from ...ul.pdus import RoleSelection
+    from .target import Target
+
 _Result = TypeVar("_Result")
+_PATIENCE = 2.0  # seconds for an end in order after an interruption
+
+
+class NoAssociation(DimsetlsError):
+    """There is no association with the peer: it was not reached, or did not accept one."""
+
+
+@asynccontextmanager
+async def calling(
+    target: Target, contexts: Iterable[tuple[str, tuple[str, ...]]], role_selections: tuple[RoleSelection, ...] = ()
+) -> AsyncIterator[RequestedAssociation]:
+    """An association with the peer, for ``async with``. Raises `NoAssociation` where there can be none.
+
+    It is released in order after a failure that leaves it as it is, and aborted after any other.
+    """
+    try:
+        opened = await target.open(contexts, role_selections)
+    except (AssociationError, IdentityError) as error:
+        raise NoAssociation(str(error)) from error
+    failure: DimsetlsError | None = None
+    async with opened as association:
+        try:
+            yield association
+        except (OperationFailed, LocalProtocolError) as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def run(operation: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
@@ -19,29 +58,37 @@ def run(operation: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     from twisted.internet import reactor
 
     outcome: list[_Result | Failure] = []
-    running: list[Deferred[Any]] = []
-    is_stopping = False
+    running: list[Deferred[None]] = []
 
     def start() -> None:
-        deferred = Deferred.fromCoroutine(operation())
-        running.append(deferred)
-        deferred.addBoth(end)
-
-    def end(result: _Result | Failure) -> None:
-        outcome.append(result)
-        if not is_stopping:
-            reactor.stop()
+        ended = Deferred.fromCoroutine(operation()).addBoth(outcome.append)
+        running.append(ended.addBoth(lambda _: Deferred.fromCoroutine(_quiet())))
+        running[0].addBoth(lambda _: reactor.callLater(0, reactor.stop))
 
     def cancel() -> None:
-        nonlocal is_stopping
-        is_stopping = True
-        for deferred in running:
-            deferred.cancel()
+        running[0].cancel()
+        reactor.callLater(_PATIENCE, running[0].cancel)
 
-    reactor.addSystemEventTrigger("before", "shutdown", cancel)
+    def interrupt(number: int, frame: object) -> None:
+        IReactorFromThreads(reactor).callFromThread(cancel)
+
+    # Not those of the reactor, which ends at the first and complains of the second. With us the second ends what is
+    # done to end in order, such as waiting for the answer to a release.
+    for number in (SIGINT, SIGTERM):
+        signal(number, interrupt)
     reactor.callWhenRunning(start)
-    reactor.run()
+    cast(Any, reactor).run(installSignalHandlers=False)
     (result,) = outcome
     if isinstance(result, Failure):
         result.raiseException()
     return result
+
+
+async def _quiet() -> None:
+    """Until no connection is open, or for a second: an A-ABORT that is on its way has to arrive."""
+    from twisted.internet import reactor
+
+    for _ in range(100):
+        if not any(isinstance(each, Connection) for each in reactor.getReaders()):
+            return
+        await deferLater(reactor, 0.01)

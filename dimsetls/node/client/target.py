@@ -7,36 +7,34 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError
+from ..arguments import DEFAULT_CONFIG, Parser, ae_title, default_config, host_and_port, seconds
 
 if TYPE_CHECKING:
-    from ...association import RequestedAssociation
+    from ...association import IdentitySource, Remote, RequestedAssociation
     from ...identity.credentials import Credential
-    from ...identity.kerberos.client import KerberosUser
     from ...identity.presenting import Presentation
-    from ...tls.contexts import ClientConnectionCreator
     from ...ul.pdus import RoleSelection
 
 
-def add_target(command: argparse.ArgumentParser) -> None:
+def add_target(command: Parser) -> None:
     """Add the options to a command."""
-    from ..probe.command import _ae_title, _seconds
-
     command.add_argument("peer", metavar="PEER", help="whom to call: HOST:PORT, and its certificate must name HOST; or "
-                                                      "with --config the NAME of a [peer NAME]")
-    command.add_argument("--config", metavar="FILE",
-                         help="an INI file that says how to reach the peer, in place of --cert, --key and --ca")
-    command.add_argument("--ae", type=_ae_title, metavar="TITLE", help="its title (default ANY-SCP, or of [peer])")
-    command.add_argument("--calling-ae", type=_ae_title, metavar="TITLE",
+                                                      "the NAME of a [peer NAME] in the configuration")
+    command.add_argument("--config", metavar="FILE", help="the INI file that says how to reach a peer by its NAME, in "
+                                                          f"place of --cert, --key and --ca ({DEFAULT_CONFIG})")
+    command.add_argument("--ae", type=ae_title, metavar="TITLE", help="its title (default ANY-SCP, or of [peer])")
+    command.add_argument("--calling-ae", type=ae_title, metavar="TITLE",
                          help="ours (default DIMSETLS, or that of the first [ae])")
     command.add_argument("--cert", metavar="FILE", help="our certificate, in PEM")
     command.add_argument("--key", metavar="FILE", help="its private key, in PEM")
     command.add_argument("--ca", metavar="FILE",
                          help="authorities, in PEM; the peer's certificate must lead to one")
-    command.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS",
-                         help="the longest wait for a connection, its TLS handshake, or an answer (default 30)")
+    command.add_argument("--timeout", type=seconds, metavar="SECONDS",
+                         help="the longest wait for a connection, its TLS handshake, or an answer (default 30, or as "
+                              "[peer] says)")
     identity = command.add_mutually_exclusive_group()
     identity.add_argument("--user", metavar="NAME", help="present this user name")
     identity.add_argument("--token-file", metavar="FILE", help="present the JSON Web Token in this file")
@@ -45,112 +43,119 @@ def add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument("--passcode-stdin", action="store_true",
                          help="with --user: a passcode too, the first line of standard input")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(refuse=command.error)
+    command.set_defaults(refuse=command.refuse)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A peer to be called."""
 
-    host: str
-    port: int
-    called: str
-    calling: str
-    timeout: float
-    connections: ClientConnectionCreator
-    credential: Credential | None = None
-    kerberos: KerberosUser | None = None
+    remote: Remote
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.called} at {host}:{self.port}"
+        return str(self.remote)
 
     async def open(
         self,
         contexts: Iterable[tuple[str, tuple[str, ...]]],
         role_selections: tuple[RoleSelection, ...] = (),
     ) -> RequestedAssociation:
-        """An association with it, for ``async with``. Raises as `associate` does, and IdentityUnavailable."""
-        from twisted.internet import reactor
-        from twisted.internet.endpoints import HostnameEndpoint
-
-        from ...association import Timeouts, associate
-        from ...identity.presenting import Standing
-        from ...tls.endpoints import DicomTLSClientEndpoint
-
-        wait = self.timeout
-        opened = await associate(
-            DicomTLSClientEndpoint(HostnameEndpoint(reactor, self.host, self.port, wait), self.connections),
-            calling_ae_title=self.calling, called_ae_title=self.called, contexts=contexts,
-            role_selections=role_selections, identity=await self._presentation(),
-            timeouts=Timeouts(tls_handshake=wait, connect=wait, answer=wait, response=wait),
-        )  # fmt: skip
-        if opened.standing not in (None, Standing.AUTHENTICATED):
-            sys.stderr.write(f"{self} did not verify the user identity ({opened.standing.value})\n")
-        return opened
-
-    async def _presentation(self) -> Presentation | None:
-        """What is presented, made anew for each association: a Kerberos ticket can be used once."""
-        from twisted.internet.threads import deferToThread
-
-        from ...identity.credentials import KerberosTicket
-        from ...identity.presenting import Presentation
-
-        if self.kerberos is not None:
-            exchange = self.kerberos.exchange()
-            ticket = KerberosTicket(await deferToThread(exchange.token))
-            return Presentation(ticket, verify_response=exchange.verify_response)
-        return None if self.credential is None else Presentation(self.credential)
+        """An association with it, for ``async with``. Raises as `Remote.open` does."""
+        return await self.remote.open(contexts, role_selections=role_selections)
 
 
 def read_target(parsed: argparse.Namespace) -> Target:
     """The peer of the options; what cannot be used among them is wrong usage."""
-    from ...identity.kerberos.client import KerberosUser
-
     if parsed.passcode_stdin and parsed.user is None:
         parsed.refuse("--passcode-stdin goes with --user NAME")
     try:
-        target = _by_address(parsed) if parsed.config is None else _by_name(parsed)
-        kerberos = None if parsed.kerberos is None else KerberosUser(parsed.kerberos)
-        return replace(target, kerberos=kerberos, credential=_credential(parsed))
+        remote = _by_address(parsed) if parsed.config is None and ":" in parsed.peer else _by_name(parsed)
+        identity = _identity(parsed)
     except (ConfigurationError, argparse.ArgumentTypeError) as error:
         parsed.refuse("; ".join(error.problems if isinstance(error, ConfigurationError) else error.args))
         raise AssertionError from error  # argparse has ended the process
 
+    def opened(association: RequestedAssociation) -> None:
+        if (standing := association.standing) is not None and standing.value != "authenticated":
+            sys.stderr.write(f"{remote} did not verify the user identity ({standing.value})\n")
 
-def _by_address(parsed: argparse.Namespace) -> Target:
+    return Target(replace(remote, identity=identity or remote.identity, opened=opened))
+
+
+def _by_address(parsed: argparse.Namespace) -> Remote:
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import HostnameEndpoint
+
+    from ...association.protocol import Timeouts
+    from ...association.remote import Remote
     from ...tls.contexts import ClientConnectionCreator
+    from ...tls.endpoints import DicomTLSClientEndpoint
     from ...tls.material import KeyMaterial, TrustRoots
     from ...tls.policy import BCP195_RFC9325
-    from ..probe.command import _peer
 
     if (parsed.cert is None) is not (parsed.key is None):
         parsed.refuse("--cert and --key go together")
     if parsed.ca is None:
         parsed.refuse("--ca FILE is missing, or --config FILE with the NAME of a [peer NAME]")
-    host, port = _peer(parsed.peer)
+    host, port = host_and_port(parsed.peer)
     key_material = None if parsed.cert is None else KeyMaterial.load(parsed.cert, parsed.key)
-    roots = TrustRoots.load(parsed.ca)
-    connections = ClientConnectionCreator(BCP195_RFC9325, roots, key_material, server_name=host)
-    called, calling = parsed.ae or "ANY-SCP", parsed.calling_ae or "DIMSETLS"
-    return Target(host, port, called, calling, parsed.timeout, connections)
+    connections = ClientConnectionCreator(
+        BCP195_RFC9325, TrustRoots.load(parsed.ca), key_material, server_name=host
+    )
+    wait = parsed.timeout or 30.0
+    return Remote(
+        DicomTLSClientEndpoint(HostnameEndpoint(reactor, host, port, wait), connections),
+        parsed.ae or "ANY-SCP",
+        parsed.calling_ae or "DIMSETLS",
+        timeouts=Timeouts(tls_handshake=wait, connect=wait, answer=wait, response=wait),
+        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+    )
 
 
-def _by_name(parsed: argparse.Namespace) -> Target:
+def _by_name(parsed: argparse.Namespace) -> Remote:
+    from twisted.internet import reactor
+    from twisted.internet.interfaces import IReactorTime
+
+    from ..destinations import remote_of
     from ..prepare import prepare
 
     if any(each is not None for each in (parsed.cert, parsed.key, parsed.ca)):
-        parsed.refuse("--config came with --cert, --key or --ca, expected the one or the others")
-    prepared = prepare(parsed.config)
+        parsed.refuse("a peer by its NAME came with --cert, --key or --ca, expected it by HOST:PORT, or without them")
+    try:
+        file = parsed.config or default_config()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; without one a peer is called by HOST:PORT") from None
+    prepared = prepare(file, to_serve=False)
     for peer in prepared.config.peers:
         if peer.name == parsed.peer and peer.host is not None:
-            called, calling = parsed.ae or peer.ae_title, parsed.calling_ae or prepared.config.aes[0].title
-            return Target(peer.host, peer.port, called, calling, parsed.timeout, prepared.peers[peer.name])
+            if (wait := parsed.timeout) is not None:
+                peer = replace(peer, connect_timeout=wait, answer_timeout=wait, response_timeout=wait)
+            if any(each is not None for each in (parsed.user, parsed.token_file, parsed.kerberos)):
+                peer = replace(peer, presents=None)
+            ours = next((ae.title for ae in prepared.config.aes), "DIMSETLS")
+            remote = remote_of(prepared, peer, parsed.calling_ae or ours, IReactorTime(reactor))
+            assert remote is not None
+            return replace(remote, called_ae_title=parsed.ae or peer.ae_title)
     known = ", ".join(peer.name for peer in prepared.config.peers if peer.host is not None) or "none"
-    raise ConfigurationError(f"{parsed.config} has no [peer {parsed.peer}] with host; those it has: {known}")
+    raise ConfigurationError(f"{file} has no [peer {parsed.peer}] with host; those it has: {known}; others "
+                             "are called by HOST:PORT")
 
 
-def _credential(parsed: argparse.Namespace) -> Any:
+def _identity(parsed: argparse.Namespace) -> Presentation | IdentitySource | None:
+    """What the options say is to be presented; a Kerberos ticket is another one for each association."""
+    from ...identity.gate import Requirement
+    from ...identity.presenting import Presentation
+
+    if parsed.kerberos is not None:
+        from ...identity.kerberos.client import KerberosUser
+        from ..presenting import Presents, Tickets
+
+        return Presents(Tickets(KerberosUser(parsed.kerberos), Requirement.PREFER))
+    credential = _credential(parsed)
+    return None if credential is None else Presentation(credential)
+
+
+def _credential(parsed: argparse.Namespace) -> Credential | None:
     from ...identity.credentials import JSONWebToken, Secret, Username, UsernameAndPasscode
 
     if parsed.token_file is not None:

@@ -68,8 +68,12 @@ ABORTS = {
 }
 """The reasons of an A-ABORT from the provider (source 2), with what the peer did."""
 
-_SERVICES = {"storage": Service.STORAGE, "query": Service.FIND, "retrieve": Service.MOVE}
+_SERVICES = {
+    "storage": Service.STORAGE, "query": Service.FIND, "retrieve": Service.MOVE, "worklist": Service.WORKLIST,
+    "procedure-steps": Service.PROCEDURE_STEP,
+}  # fmt: skip
 _TOO_LONG = f"An identifier of more than {LARGEST} bytes"
+_UNSUPPORTED = "C-FIND, with a match, where a key of the identifier is not supported"
 _BAD_IDENTIFIER = "An identifier that breaks a rule of its information model; Offending Element says where"
 _UNABLE = "An identifier that cannot be read, or an unforeseen failure; the log has its cause"
 
@@ -79,19 +83,58 @@ STATUSES: Mapping[Status, Mapping[str, str]] = {
         "storage": "C-STORE of an instance that is stored",
         "query": "C-FIND when all matches were sent",
         "retrieve": "C-GET and C-MOVE when every instance was sent and stored, or none matches",
+        "commitment": "N-ACTION when the request is written down",
+        "worklist": "C-FIND when all matches were sent",
+        "procedure-steps": "N-CREATE and N-SET when the step is kept, N-GET with all that was asked for",
+    },
+    Status.OPTIONAL_ATTRIBUTES_NOT_SUPPORTED: {
+        "procedure-steps": "N-GET of attributes that the step does not all have; those that it has are sent",
     },
     Status.PENDING: {
         "query": "C-FIND, with a match",
+        "worklist": "C-FIND, with a match",
         "retrieve": "C-GET and C-MOVE after each sub-operation but the last, with the four numbers",
     },
-    Status.PENDING_WARNING: {"query": "C-FIND, with a match, where a key of the identifier is not supported"},
-    Status.CANCEL: {"query": "C-FIND that a C-CANCEL ended", "retrieve": "C-GET and C-MOVE that a C-CANCEL ended"},
+    Status.PENDING_WARNING: {"query": _UNSUPPORTED, "worklist": _UNSUPPORTED},
+    Status.CANCEL: {
+        "query": "C-FIND that a C-CANCEL ended",
+        "worklist": "C-FIND that a C-CANCEL ended",
+        "retrieve": "C-GET and C-MOVE that a C-CANCEL ended",
+    },
     Status.SUBOPERATIONS_COMPLETE_WITH_FAILURES: {
         "retrieve": "C-GET and C-MOVE where some sub-operations failed or were answered with a warning",
     },
-    Status.PROCESSING_FAILURE: {"": "An unforeseen failure of the service; the log has its cause"},
-    Status.DUPLICATE_SOP_INSTANCE: {"storage": "C-STORE of an instance that is already stored and may not come again"},
+    Status.INVALID_ATTRIBUTE_VALUE: {
+        "procedure-steps": "N-CREATE that is not IN PROGRESS; N-CREATE and N-SET with a value that its attribute "
+                           "cannot have; N-SET of what may not change",
+    },
+    Status.PROCESSING_FAILURE: {
+        "": "An unforeseen failure of the service; the log has its cause",
+        "commitment": "N-ACTION with a data set that cannot be read",
+        "procedure-steps": "N-SET of a step that is over, with Error ID A710H; a data set that cannot be read",
+    },
+    Status.DUPLICATE_SOP_INSTANCE: {
+        "storage": "C-STORE of an instance that is already stored and may not come again",
+        "procedure-steps": "N-CREATE of a step that there is already",
+    },
+    Status.NO_SUCH_SOP_INSTANCE: {
+        "commitment": "N-ACTION on another than the well-known SOP instance",
+        "procedure-steps": "N-SET and N-GET of a step that there is not",
+    },
+    Status.NO_SUCH_EVENT_TYPE: {"normalized": "N-EVENT-REPORT of an event that storage commitment does not have"},
+    Status.INVALID_ARGUMENT_VALUE: {
+        "commitment": "N-ACTION without Transaction UID or references, or with what is no UID; Offending Element says "
+                      "where",
+    },
     Status.INVALID_SOP_INSTANCE: {"": "A SOP Instance UID in the command that is not a UID"},
+    Status.MISSING_ATTRIBUTE: {
+        "procedure-steps": "N-CREATE, or an item that N-SET sends, without required attributes; it says which",
+    },
+    Status.MISSING_ATTRIBUTE_VALUE: {
+        "procedure-steps": "N-CREATE and N-SET that leave a required attribute without value; N-SET to a final state "
+                           "that lacks what it needs",
+    },
+    Status.NO_SUCH_ACTION_TYPE: {"commitment": "N-ACTION of another type than 1"},
     Status.SOP_CLASS_NOT_SUPPORTED: {
         "": "The SOP class is not a UID or not that of the presentation context; the role was not negotiated; the AE "
             "has no service for it",
@@ -100,15 +143,24 @@ STATUSES: Mapping[Status, Mapping[str, str]] = {
         "": "No rule of the AE permits the operation to this user, or the user's identity has expired",
     },
     Status.DUPLICATE_INVOCATION: {"": "An operation with this Message ID is not answered yet"},
-    Status.UNRECOGNIZED_OPERATION: {"": "An operation that PS3.7 does not have"},
+    Status.UNRECOGNIZED_OPERATION: {
+        "": "An operation that PS3.7 does not have",
+        "procedure-steps": "An operation of the other of the two SOP classes",
+    },
     Status.MISTYPED_ARGUMENT: {
         "": "A mandatory element of the command is missing, or has no value of its kind; an operation that needs a "
-            "data set came without",
+            "data set came without; Offending Element says which",
     },
-    Status.RESOURCE_LIMITATION: {"normalized": "The data set of a DIMSE-N operation is too long"},
+    Status.RESOURCE_LIMITATION: {
+        "normalized": "The data set of a DIMSE-N operation is too long",
+        "commitment": f"N-ACTION with a data set of more than {LARGEST} bytes, with too many others not reported yet, "
+                      "or that cannot be written down",
+        "procedure-steps": f"A data set of more than {LARGEST} bytes, or a step that cannot be kept",
+    },
     Status.OUT_OF_RESOURCES: {
         "storage": "C-STORE of an instance that the store cannot keep; the disk may be full",
         "query": _TOO_LONG,
+        "worklist": _TOO_LONG,
         "retrieve": _TOO_LONG,
     },
     Status.UNABLE_TO_COUNT_MATCHES: {"retrieve": f"C-GET and C-MOVE that more than {MOST} instances match"},
@@ -119,8 +171,14 @@ STATUSES: Mapping[Status, Mapping[str, str]] = {
         "": "C-MOVE to what is no AE title",
         "retrieve": "C-MOVE to an AE that the configuration does not know, or not how to reach",
     },
-    Status.IDENTIFIER_DOES_NOT_MATCH_SOP_CLASS: {"query": _BAD_IDENTIFIER, "retrieve": _BAD_IDENTIFIER},
-    Status.UNABLE_TO_PROCESS: {"query": _UNABLE, "retrieve": _UNABLE},
+    Status.IDENTIFIER_DOES_NOT_MATCH_SOP_CLASS: {
+        "storage": "C-STORE, where the store has an index, of a data set whose SOP Class UID or SOP Instance UID is "
+                   "not that of the command",
+        "query": _BAD_IDENTIFIER,
+        "worklist": _BAD_IDENTIFIER,
+        "retrieve": _BAD_IDENTIFIER,
+    },
+    Status.UNABLE_TO_PROCESS: {"query": _UNABLE, "worklist": _UNABLE, "retrieve": _UNABLE},
 }
 """Every status that is answered, and when: by the service of an AE that brings it, "" for what any AE answers.
 
@@ -128,8 +186,7 @@ No AE of a configuration has the service normalized; it stands for the services 
 """
 
 RESERVED = frozenset((
-    "below-policy", "certificate-not-allowed", "local-key-unusable", "tls-on-plaintext-port",
-    "token-certificate-mismatch",
+    "below-policy", "local-key-unusable", "tls-on-plaintext-port", "token-certificate-mismatch",
 ))
 """Conditions that have a code but that nothing reports yet."""
 
@@ -160,12 +217,14 @@ def context_results() -> Section:
     """What is said of each presentation context."""
     return Section("Presentation context acceptance", (
         "Each presentation context is judged by itself (PS3.8 Table 9-18). Of its transfer syntaxes, the first in the "
-        "list of the called AE is taken, in whatever order the peer proposes them.",
+        "list of the called AE is taken, in whatever order the peer proposes them; but who proposes the SCP role "
+        "alone, for C-GET, and a compressed one first, gets that one.",
         table("Result | Meaning | When", (
             (str(int(ContextResult.ACCEPTANCE)), "acceptance", "The AE serves the abstract syntax and one of the "
              "transfer syntaxes."),
             (str(int(ContextResult.USER_REJECTION)), "user-rejection", "No rule of the AE permits to this user what "
-             "the abstract syntax is for."),
+             "the abstract syntax is for, or none of the roles proposed for it is served: where nothing is stored, a "
+             "storage class is accepted for the requestor as SCP of C-GET alone."),
             (str(int(ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)), "abstract-syntax-not-supported", "No service of "
              "the AE takes it."),
             (str(int(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)), "transfer-syntaxes-not-supported", "None of "
@@ -231,6 +290,8 @@ def timers(config: Config) -> Section:
                 "pdu_timeout", seconds),
             row("Peer takes nothing of what we send", "A-ABORT (0,0) is written and the connection cut at once.",
                 "write_timeout", seconds),
+            row("Peer answers what is asked of it on its own association, such as the C-STOREs of its C-GET",
+                "A-ABORT (0,0).", "response_timeout", seconds),
             row("Simultaneous associations as acceptor", _limit(), "associations"),
             row("Of these, from one address", _limit(), "associations_per_address"),
             row("Of these, from one calling AE title", _limit(), "associations_per_calling_ae"),
@@ -258,13 +319,15 @@ def statuses(aes: tuple[AE, ...]) -> Section:
     def rows() -> Iterator[tuple[str, ...]]:
         for status, conditions in STATUSES.items():
             said = {service: text for service, text in conditions.items() if service in services}
-            if said and (may_refuse or status is not Status.DUPLICATE_SOP_INSTANCE):
+            if status is Status.DUPLICATE_SOP_INSTANCE and not may_refuse:
+                said.pop("storage", None)
+            if said:
                 meanings = dict.fromkeys(describe(status, _SERVICES.get(each)).partition(": ")[2] for each in said)
                 when = "; ".join(dict.fromkeys(said.values()))
                 yield f"{status:04X}H", status_class(status).value.capitalize(), " or ".join(meanings), f"{when}."
 
     return Section("DIMSE statuses", (
-        "These statuses are answered (PS3.7 Annex C, PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3), and no other.",
+        "These statuses are answered (PS3.7 Annex C; PS3.4 B.2.3, C.4, F.7, J.3 and K.4), and no other.",
         table("Status | Class | Meaning | When", rows()),
         Bullets((
             "A failure carries Error Comment (0000,0902) where there is more to say: never a path, patient data or a "

@@ -21,7 +21,7 @@ from ...services.known import UIDS, storage_sop_classes
 from ...services.models import MODELS
 from ...uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from ...ul.writer import LARGEST_PDU_LENGTH
-from ..config import AE, Config, Listener, Storage
+from ..config import AE, Config, Listener, Peer, Storage
 from ..ini import parse
 from ..language import SectionKind
 from ..options import SECTIONS
@@ -36,11 +36,14 @@ from .answers import (
     statuses,
     timers,
 )
+from .calling import calling
+from .forwarding import forwarding, forwards_to
 from .offered import contexts, reached, searches
 from .query_retrieve import moves_to, query_retrieve
 from .requirements import requirements, tls_sections, versions
 from .security import callers, plain_listeners, responders, security
 from .text import Bullets, Contents, Document, Section, code, codes, facts, fair, poor, see, table
+from .workflow import CLASSES, NAMES, activities, having, reports_to, workflow
 
 _DUPLICATES = {
     Duplicates.IDENTICAL: "the first is kept; Success if the second has the same data set, else 0111H",
@@ -104,6 +107,11 @@ def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
     storing = [ae.title for ae in aes if contexts(ae).keys() & storage_sop_classes()]
     finding = [ae.title for ae in aes if "query" in ae.services]
     sending = [ae.title for ae in aes if "retrieve" in ae.services]
+    as_scu = [
+        *([f"for {codes(sending)}, in sub-operations"] if sending else []),
+        *([f"to forward what comes to {codes(titles)}"] if (titles := [ae.title for ae in aes if forwards_to((ae,))])
+          else []),
+    ]
     number = len({uid for ae in aes for uid in contexts(ae)} & storage_sop_classes())
     profiles = [f"{code(tls.policy.name)}: {tls.policy.title}; {versions(tls.policy)}; client certificate "
                 f"{tls.client_certificate.value}" for tls in tls_sections(config)]
@@ -115,10 +123,12 @@ def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
         "it alone.",
         table("Service | SOP classes | User (SCU) | Provider (SCP) | Application entities", (
             ("Verification", "1", "no", "yes" if verifying else "no", codes(verifying) or "none"),
-            ("Storage", str(number), f"for {codes(sending)}, in sub-operations" if sending else "no",
+            ("Storage", str(number), "; ".join(as_scu) or "no",
              "yes" if storing else "no", codes(storing) or "none"),
             *((f"Query/Retrieve, {what}", str(number), "no", "yes" if titles else "no", codes(titles) or "none")
               for what, number, titles in (("FIND", 3, finding), ("MOVE and GET", 6, sending))),
+            *((name, str([*CLASSES.values()].count(service)), "no", "yes" if titles else "no", codes(titles) or "none")
+              for service, name in NAMES.items() for titles in ([ae.title for ae in having(aes, service)],)),
         )),
         "No other network service, no media storage service and no web service is offered.",
         Section("Secure transport", (Bullets(tuple(profiles)),)),
@@ -126,8 +136,10 @@ def _overview(config: Config, aes: tuple[AE, ...]) -> Section:
 
 
 def _introduction(config: Config, aes: tuple[AE, ...]) -> Section:
-    reached_by_us = moves_to(config, aes)
+    reached_by_us = _called(config, aes)
     as_requestor = "this node only accepts" if not reached_by_us else "this node asks the destinations of C-MOVE alone"
+    if reports_to(config, aes) or forwards_to(aes):
+        as_requestor = f"this node asks peers alone that it calls, {see('Associations as requestor')}"
     as_client = "this node is the server" if not reached_by_us else "this node is the client towards those"
     return Section("Introduction", (
         Section("Audience and remarks", (
@@ -158,11 +170,15 @@ def _implementation_model(config: Config, aes: tuple[AE, ...]) -> Section:
                 yield code(ae.title), "A peer verifies the connection", "C-ECHO is answered"
             if ae.storage is not None and "storage" in ae.services:
                 yield code(ae.title), "A peer sends instances", f"C-STORE writes them to store {code(ae.storage.name)}"
+            if called := forwards_to((ae,)):
+                yield (code(ae.title), "The same, where a rule takes them",
+                       f"C-STORE sends them on to {codes(peer.ae_title for peer in called)}")
             if ae.storage is not None and "query" in ae.services:
                 yield code(ae.title), "A peer queries", f"C-FIND searches the index of store {code(ae.storage.name)}"
             if ae.storage is not None and "retrieve" in ae.services:
                 yield (code(ae.title), "A peer retrieves", f"C-GET sends from store {code(ae.storage.name)}, on the "
                        "same association; C-MOVE to its destination, on one of its own")
+            yield from ((code(ae.title), *activity) for activity in activities(ae))
 
     return Section("Implementation model", (
         Section("Application data flow", (
@@ -197,8 +213,8 @@ def _services(config: Config, aes: tuple[AE, ...]) -> Section:
                  f"Class UID {code(IMPLEMENTATION_CLASS_UID)}, Sending and Receiving Application Entity Title"),
                 ("Atomicity", "an instance appears under its name whole or not at all; an instance that fails leaves "
                  "nothing behind"),
-                ("Access afterwards", "by file, and where an AE has these services by query and retrieve; there is no "
-                 "commitment or deletion. How long files are kept is the site's affair"),
+                ("Access afterwards", "by file, and where an AE has these services by query and retrieve; nothing is "
+                 "deleted. How long files are kept is the site's affair"),
             )),
             *(Section(f"Store {store.name}", (facts((
                 ("Directory", code(store.directory)),
@@ -208,8 +224,12 @@ def _services(config: Config, aes: tuple[AE, ...]) -> Section:
                 ("Used by", codes(ae.title for ae in aes if ae.storage == store)),
             )),)) for store in stores),
         )))
+    if forwards_to(aes):
+        parts.append(forwarding(aes))
     if any(searches(ae) for ae in aes):
         parts.append(query_retrieve(moves_to(config, aes)))
+    parts += workflow(config, aes)
+    missing = [name for service, name in NAMES.items() if not having(aes, service)]
     return Section("Services", (
         *parts,
         Section("Character sets", (
@@ -218,10 +238,10 @@ def _services(config: Config, aes: tuple[AE, ...]) -> Section:
             "character set of the query if it has all that is to be said, otherwise in UTF-8 (ISO_IR 192).",
         )),
         Section("Not supported", (Bullets((
-            "Association requests but for the sub-operations of C-MOVE. The command line has more, with associations "
-            "that an operator starts.",
+            "Association requests but for the sub-operations of C-MOVE, for reports on storage commitment and to "
+            "forward what is stored. The command line has more, with associations that an operator starts.",
             *(() if any(searches(ae) for ae in aes) else ("Query/Retrieve.",)),
-            "Modality Worklist, MPPS, Storage Commitment, Print and every DIMSE-N service.",
+            f"{', '.join((*missing, 'Print'))} and every other DIMSE-N service.",
             "Common Extended Negotiation, and SOP Class Extended Negotiation but for Query/Retrieve and for the bearer "
             "extension, where they are configured: items are read and not answered.",
             "The SCP role for a requestor (SCP/SCU Role Selection) but for storage with C-GET: refused if proposed.",
@@ -272,13 +292,14 @@ def _network(config: Config, aes: tuple[AE, ...]) -> Section:
                 ("Presentation contexts in one association", "up to 128, the most that PS3.8 allows"),
                 ("PDU length sent", f"up to {LARGEST_PDU_LENGTH} bytes, or the peer's maximum if that is less; one "
                  "presentation data value in a PDU"),
-                ("Associations as requestor", "one for each C-MOVE that is under way" if moves_to(config, aes)
-                 else "none"),
+                ("Associations as requestor", f"for {' and '.join(_purposes(config, aes))}, "
+                 f"{see('Associations as requestor')}" if _called(config, aes) else "none"),
                 ("Sub-items that are not known", "skipped (PS3.8 §9.3.1)"),
                 *((f"Associations at {code(listener)}", limits_of(listener.limits)) for listener in config.listeners),
             )),
         )),
         *(_ae(config, ae) for ae in aes),
+        *((calling(called),) if (called := _called(config, aes)) else ()),
         rejections(),
         context_results(),
         aborts(config),
@@ -306,6 +327,7 @@ def _ae(config: Config, ae: AE) -> Section:
         for uid in MODELS:
             if uid in offered:
                 yield UIDS[uid][0], code(uid), codes(offered[uid]), "SCP", _EXTENDED[uid == MODELS[uid].find]
+        yield from ((UIDS[uid][0], code(uid), codes(offered[uid]), "SCP", "none") for uid in CLASSES if uid in offered)
         if storage and ae.unknown_sop_classes:
             yield (fair("Any abstract syntax that is no known SOP class of another service"), "",
                    f"the same {len(ae.transfer_syntaxes)}", "SCP", "none")
@@ -315,13 +337,27 @@ def _ae(config: Config, ae: AE) -> Section:
             ("Listeners", codes(listener.name for listener in _listeners_of(config, ae))),
             ("Called by", callers(config, ae)),
             ("PDU length received", f"up to {ae.maximum_length} bytes, as announced"),
-            ("Asynchronous operations window", _window(ae.maximum_operations_invoked)),
-            ("Initiates associations", "for the sub-operations of C-MOVE, as storage SCU" if moves_to(config, (ae,))
-             else "no"),
+            ("Asynchronous operations window", _window(ae.maximum_operations_invoked, ae.maximum_operations_performed)),
+            ("Initiates associations", "; ".join((
+                *(("for the sub-operations of C-MOVE, as storage SCU",) if moves_to(config, (ae,)) else ()),
+                *(("to report on storage commitment, as its SCP",) if reports_to(config, (ae,)) else ()),
+                *(("to forward what is stored, as storage SCU",) if forwards_to((ae,)) else ()),
+            )) or "no"),
         )),
         "Presentation contexts accepted:",
         table("Abstract syntax | UID | Transfer syntaxes | Role | Extended negotiation", rows()),
     ))
+
+
+def _purposes(config: Config, aes: tuple[AE, ...]) -> dict[str, tuple[Peer, ...]]:
+    """What the AEs call peers for, and which."""
+    peers = {"C-MOVE": moves_to(config, aes), "reports on storage commitment": reports_to(config, aes),
+             "forwarding": forwards_to(aes)}
+    return {purpose: called for purpose, called in peers.items() if called}
+
+
+def _called(config: Config, aes: tuple[AE, ...]) -> tuple[Peer, ...]:
+    return tuple(dict.fromkeys(peer for called in _purposes(config, aes).values() for peer in called))
 
 
 def _is_address(host: str) -> bool:
@@ -332,10 +368,11 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _window(invoked: int) -> str:
-    if invoked == 1:
+def _window(invoked: int, performed: int) -> str:
+    if invoked == performed == 1:
         return "one operation at a time; if a peer proposes more, the answer is 1, 1"
-    return f"up to {invoked} operations invoked by the peer at a time, if it proposes a window; 1 performed by it"
+    return (f"up to {invoked} operations invoked by the peer at a time, and up to {performed} performed by it, if it "
+            "proposes a window")
 
 
 def _interfaces(config: Config) -> Section:

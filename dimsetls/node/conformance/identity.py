@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...identity.credentials import Method
 from ...identity.gate import Expiry, Requirement
 from ...identity.saml.authenticator import Answer
 from ...uids import BEARER_TOKEN
 from ..config import AE, Config
-from ..identity.sections import Identity, Rule
+from ..identity.sections import BackEnd, Identity, Rule
+from .back_ends import checked_by
 from .text import Bullets, Section, code, codes, facts, fair, table
 
 _TYPES = {
     Method.USERNAME: ("1 username", "zero length"),
     Method.PASSCODE: ("2 username and passcode", "zero length"),
-    Method.KERBEROS: ("3 Kerberos service ticket: AP-REQ (RFC 4120), or its GSS-API or SPNEGO frame",
-                      "AP-REP, in the same form"),
+    Method.KERBEROS: ("3 Kerberos service ticket, as AP-REQ", "AP-REP, in the same form"),
     Method.SAML: ("4 SAML 2.0 assertion, as XML in UTF-8", ""),
     Method.JWT: ("5 JSON Web Token, compact", "zero length"),
     Method.BEARER: ("bearer extension: sub-item 56H for the private SOP class " + code(BEARER_TOKEN),
@@ -72,12 +72,20 @@ def user_identity(config: Config) -> Section:
         "(2,3,1); nothing finer is said to the peer. A positive response is sent if it is requested and the identity "
         "is verified. No credential is ever sent back.",
         *((f"No identity is checked by {codes(ignoring)}.",) if ignoring else ()),
-        *(_policy(identity, [ae.title for ae, each in by_ae.items() if each is identity], config) for identity in used),
+        *(_policy(identity, [ae for ae, each in by_ae.items() if each is identity], config) for identity in used),
+        *map(checked_by, _asked(used)),
         *_authorization(by_ae),
     ))
 
 
-def _policy(identity: Identity, titles: list[str], config: Config) -> Section:
+def _asked(identities: Iterable[Identity]) -> Iterable[BackEnd]:
+    """Every back end that somebody asks, once."""
+    return {str(each): each for identity in identities if identity.policy is not Requirement.IGNORE
+            for back_ends in identity.back_ends.values() for each in back_ends}.values()
+
+
+def _policy(identity: Identity, aes: list[AE], config: Config) -> Section:
+    titles = [ae.title for ae in aes]
     if identity.policy is Requirement.IGNORE:
         return Section(f"Identity policy {identity.name}", (f"For {codes(titles)}: {_REQUIREMENTS[identity.policy]}.",))
 
@@ -91,8 +99,9 @@ def _policy(identity: Identity, titles: list[str], config: Config) -> Section:
     lockout = identity.lockout
     profiles = [_PROFILES[method] for method in identity.back_ends if method in _PROFILES]
     others = [_TYPES[method][0] for method in identity.back_ends if method not in _PROFILES]
-    private = [f"{code(peer.ae_title)}: {peer.bearer_identity_type}" for peer in config.peers
-               if peer.bearer_identity_type]  # fmt: skip
+    callers = [peer for ae in aes for peer in (config.peers if ae.peers is None else ae.peers)]
+    private = dict.fromkeys(f"{code(peer.ae_title)}: {peer.bearer_identity_type}" for peer in callers
+                            if peer.bearer_identity_type and Method.BEARER in identity.back_ends)  # fmt: skip
     limits = ", ".join(
         f"{code(method.value)} {getattr(identity.caps, method.value)}" for method in Method
         if method is not Method.CERTIFICATE
@@ -125,9 +134,9 @@ def _authorization(by_ae: dict[AE, Identity | None]) -> Iterator[Section]:
             yield Section(f"What may be done at {ae.title}", (
                 "What none of these rules permits is refused: a presentation context with result 1, an operation with "
                 "status 0124H.",
-                table("Rule | Permits | SOP classes | To", (
+                table("Rule | Permits | SOP classes | To | Of what is stored", (
                     (code(rule.name), codes(each.value for each in rule.may), codes(rule.sop_classes or ()) or "all",
-                     _whom(rule)) for rule in ae.rules
+                     _whom(rule), str(rule.view)) for rule in ae.rules
                 )),
             ))
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from ...association.interfaces import IServiceProvider
 from ...services.archive import Archive
+from ...services.commitment import Commitment, Reports, Transactions, archived
 from ...services.known import UIDS
+from ...services.procedure_steps import ProcedureSteps, StepFiles
 from ...services.provider import Services
 from ...services.query_retrieve import QueryRetrieve
 from ...services.storage import Storage
 from ...services.verification import Verification
+from ...services.worklist import Worklist, WorklistDirectory
+from ..commitments import PROMISES
 from ..config import AE, Config
 from ..stores import index_of, store_of
 
@@ -35,14 +39,24 @@ def services_of(ae: AE) -> Services:
         providers.append(
             Storage(store, transfer_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes)
         )
-    if ae.storage is not None and searches(ae):
+    if ae.storage is not None and (searches(ae) or "commitment" in ae.services):
         from twisted.internet import reactor  # as late as possible: importing it chooses one for the process
 
         archive = Archive(index_of(ae.storage), ae.title, IReactorFromThreads(reactor))
-        providers.append(QueryRetrieve(
-            archive, ae.storage.directory, query="query" in ae.services, retrieve="retrieve" in ae.services,
-            storage_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes,
-        ))  # fmt: skip
+        if searches(ae):
+            providers.append(QueryRetrieve(
+                archive, ae.storage.directory, query="query" in ae.services, retrieve="retrieve" in ae.services,
+                storage_syntaxes=ae.transfer_syntaxes, accept_unknown=ae.unknown_sop_classes,
+            ))  # fmt: skip
+        if "commitment" in ae.services:
+            promises = Transactions(ae.storage.directory / PROMISES)
+            judge = archived(archive, store_of(ae.storage))
+            clock = IReactorTime(reactor)
+            providers.append(Commitment(Reports(promises, judge, ae.title, run=archive.run, clock=clock)))
+    if "worklist" in ae.services and ae.worklist is not None:
+        providers.append(Worklist(WorklistDirectory(ae.worklist.directory)))
+    if "procedure-steps" in ae.services and ae.procedure_steps is not None:
+        providers.append(ProcedureSteps(StepFiles(ae.procedure_steps.directory)))
     return Services(*providers)
 
 

@@ -31,6 +31,8 @@ def query_retrieve(destinations: tuple[Peer, ...]) -> Section:
             ("Matching", "single value, list of UID, wild card, range, universal and sequence (PS3.4 C.2.2.2); person "
              "names without case and accents; an attribute that an entity has no value for matches every key"),
             ("Other keys", "are not matched and not returned; the responses are then FF01H"),
+            ("Authorization", "rules can restrict what a user finds, is sent and has counted: by modality, "
+             "institution, issuer of the patient ID, referring physician, sending AE and study date of an instance"),
             ("Limit of responses", "none; they are sent as fast as the peer takes them"),
             ("C-CANCEL", "stops a search where it stands, and a retrieval after the present sub-operation"),
             ("Instances sent", "bit for bit as they were stored, in that transfer syntax if the peer accepts it; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -52,12 +52,39 @@ def permit(rule: Rule) -> Permit:
         frozenset(rule.calling_ae_titles or ()),
         rule.unidentified,
         frozenset(rule.sop_classes) if rule.sop_classes is not None else None,
+        sees=rule.view,
     )
 
 
 def authorization(rules: tuple[Rule, ...]) -> Authorization:
     """What the rules of one AE permit."""
     return Authorization(map(permit, rules))
+
+
+def impatience(identities: Iterable[Identity]) -> Iterator[str]:
+    """A sentence for each back end that is given up before it has tried all that it can."""
+    for identity in identities:
+        asked = {str(each): each for back_ends in identity.back_ends.values() for each in back_ends}
+        for name, back_end in asked.items():
+            takes, option = _patience(back_end)
+            if takes >= identity.deadline:
+                yield (f"[{name}] may need {takes:g} s ({option}), and [identity {identity.name}] gives it up after "
+                       f"{identity.deadline:g} s (deadline): what it would try last is never tried; shorten the one or "
+                       "lengthen the other")
+
+
+def _patience(back_end: BackEnd) -> tuple[float, str]:
+    """How long a back end waits for others, and what says so."""
+    options = back_end.options
+    match back_end.kind:
+        case "ldap":
+            servers, each = len(options["servers"]), options["timeout"]
+            return servers * each, f"{servers} servers with a timeout of {each:g} s" if servers > 1 else "timeout"
+        case "introspection":
+            return options["request_deadline"], "request-deadline"
+        case "jwt" if options["jwks_url"]:
+            return options["request_deadline"], "request-deadline"
+    return 0.0, ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -17,6 +18,7 @@ def add_identity(commands: Any) -> None:
     identity = commands.add_parser(
         "identity", help="try a user's credential against the back ends of a configuration",
         description="What the node makes of user identities.",
+        epilog="Example: dimsetls identity test --config var/dimsetls.ini --type passcode --user alice",
     ).add_subparsers(dest="identity_command", required=True, metavar="COMMAND")
     test = identity.add_parser(
         "test", help="check one credential, and explain each step",
@@ -37,7 +39,8 @@ def add_identity(commands: Any) -> None:
     test.add_argument("--certificate", metavar="FILE", help="the certificate, in PEM, that the peer would show")
     test.add_argument("--calling-ae", default="DIMSETLS", metavar="TITLE", help="its AE title (default DIMSETLS)")
     test.add_argument("--address", default="127.0.0.1", metavar="A", help="the peer's address (default 127.0.0.1)")
-    test.set_defaults(refuse=test.error)
+    test.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    test.set_defaults(refuse=test.refuse)
 
 
 def run_identity(parsed: argparse.Namespace) -> int:
@@ -77,11 +80,15 @@ def run_identity(parsed: argparse.Namespace) -> int:
             credential = JSONWebToken(_text(parsed.file))
         case _:
             credential = AccessToken(_text(parsed.file))
+    steps: list[str] = []
     trial = Trial(
         parsed.config, credential, called=parsed.ae, calling=parsed.calling_ae, address=parsed.address,
-        certificate=Path(parsed.certificate) if parsed.certificate else None, say=_say,
+        certificate=Path(parsed.certificate) if parsed.certificate else None, say=steps.append if parsed.json else _say,
     )  # fmt: skip
-    return 0 if trial.run() else 1
+    is_accepted = trial.run()
+    if parsed.json:
+        _say(json.dumps({"accepted": is_accepted, "steps": steps}))
+    return 0 if is_accepted else 1
 
 
 def _say(line: str) -> None:

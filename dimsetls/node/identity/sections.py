@@ -10,6 +10,7 @@ from ...identity.activities import Activity
 from ...identity.credentials import Caps, Method
 from ...identity.gate import Expiry, Requirement
 from ...identity.lockout import LockoutPolicy
+from ...identity.sight import View
 from ...tls.rules import CertificateRule
 
 
@@ -94,3 +95,20 @@ class Rule:
     certificates: tuple[CertificateRule, ...] | None
     calling_ae_titles: tuple[str, ...] | None
     unidentified: bool
+    sees_modalities: tuple[str, ...] | None
+    sees_institutions: tuple[str, ...] | None
+    sees_patient_id_issuers: tuple[str, ...] | None
+    sees_referring_physicians: tuple[str, ...] | None
+    sees_stored_by: tuple[str, ...] | None
+    sees_days: int | None
+
+    @property
+    def view(self) -> View:
+        """What the conditions on instances leave to be seen."""
+        def values(given: tuple[str, ...] | None) -> frozenset[str] | None:
+            return frozenset(given) if given is not None else None
+
+        return View(
+            values(self.sees_modalities), values(self.sees_institutions), values(self.sees_patient_id_issuers),
+            values(self.sees_referring_physicians), values(self.sees_stored_by), self.sees_days,
+        )  # fmt: skip

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 from twisted.python.failure import Failure
 
 from ...association.admission import REJECT, is_ae_title
 from ...errors import ConfigurationError, IdentityDenied, IdentityError
+from ...identity.activities import Activity
 from ...identity.bearer import write_token
 from ...identity.cache import Successes
 from ...identity.credentials import AccessToken, CertificateAlone, Credential, write_identity
 from ...identity.gate import Admission, Requirement
 from ...identity.interfaces import Presenter
+from ...identity.kerberos.tokens import ChannelBinding
 from ...identity.lockout import Lockout
 from ...identity.principal import Principal
 from ...tls.session import PeerCertificate
@@ -71,6 +73,9 @@ class Trial:
         )
         for line in self._beginning():
             self._say(line)
+        if obstacle := self._obstacle():
+            self._say(obstacle)
+            return succeed(None).addBoth(self._close)
         information = UserInformation(
             0, IMPLEMENTATION_CLASS_UID, user_identity=self._item(), extended_negotiations=self._carrier()
         )
@@ -98,6 +103,15 @@ class Trial:
             yield f"{method.value} is checked by {', then '.join(f'[{back_end}]' for back_end in asked)}"
         else:
             yield f"{method.value} is not configured: there is nobody to ask"
+
+    def _obstacle(self) -> str:
+        """Why an association can fare otherwise than the credential here; empty if it cannot."""
+        asked = self._identity.back_ends.get(self._credential.method, ())
+        for back_end in asked if self._identity.policy is not Requirement.IGNORE else ():
+            if back_end.options.get("channel_binding") is ChannelBinding.REQUIRED:
+                return (f"not tried, and the token is not used up: [{back_end}] has channel-binding = required, and "
+                        "there is no TLS connection here that a token could be bound to; open an association to try it")
+        return ""
 
     def _accepted(self, admission: Admission) -> None:
         self._succeeded = True
@@ -130,7 +144,9 @@ class Trial:
                 if obstacle := permitted.obstacle(principal, self._presenter, activity, uid):
                     yield f"[rule {rule.name}] does not permit {what}: it {obstacle}"
                 else:
-                    yield f"[rule {rule.name}] permits {what}"
+                    view = permitted.sees.for_user(principal.name if principal else None)
+                    of_it = f", and shows {view}" if activity in (Activity.QUERY, Activity.RETRIEVE) else ""
+                    yield f"[rule {rule.name}] permits {what}{of_it}"
 
     def _refused(self, failure: Failure) -> None:
         failure.trap(IdentityError)

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from OpenSSL import SSL
 
-from ...codes import CommandField
 from ...dimse.command import MAXIMUM_LENGTH, read_command, write_command
-from ...dimse.messages import CEchoRQ, read_response
+from ...dimse.messages import CEchoRQ, CEchoRSP
+from ...dimse.reading import read_response
 from ...errors import AssociationRejected, LocalProtocolError, RemoteProtocolError
 from ...uids import (
     APPLICATION_CONTEXT,
@@ -155,7 +155,7 @@ class _Association:
                     raise RemoteProtocolError(f"a command set is longer than {MAXIMUM_LENGTH} bytes")
                 if value.is_last:
                     response = read_response(read_command(command))
-                    return response.status if response.command_field == CommandField.C_ECHO_RSP else None
+                    return response.status if isinstance(response, CEchoRSP) else None
         return None
 
     def _read(self) -> PDU | None:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from ...errors import ConfigurationError
+from ..arguments import ae_title, host_and_port, seconds
 from .observations import MOST_CONNECTIONS
 
 
@@ -21,17 +22,18 @@ def add_probe(commands: Any) -> None:
                     "2 wrong usage, 3 unreachable or no DICOM.",
         epilog="Example: dimsetls probe pacs.example:2762 --ae PACS --cert me.pem --key me.key --ca hospital-ca.pem",
     )
-    probe.add_argument("peer", type=_peer, metavar="HOST:PORT", help="whom to call; its certificate should name HOST")
-    probe.add_argument("--ae", type=_ae_title, default="ANY-SCP", metavar="TITLE", help="its title (default ANY-SCP)")
-    probe.add_argument("--calling-ae", type=_ae_title, default="DIMSETLS", metavar="TITLE",
+    probe.add_argument("peer", type=host_and_port, metavar="HOST:PORT",
+                       help="whom to call; its certificate should name HOST")
+    probe.add_argument("--ae", type=ae_title, default="ANY-SCP", metavar="TITLE", help="its title (default ANY-SCP)")
+    probe.add_argument("--calling-ae", type=ae_title, default="DIMSETLS", metavar="TITLE",
                        help="ours (default DIMSETLS)")
     probe.add_argument("--cert", metavar="FILE", help="our certificate, in PEM; without it we come as a stranger only")
     probe.add_argument("--key", metavar="FILE", help="its private key, in PEM")
     probe.add_argument("--ca", metavar="FILE", help="authorities, in PEM; the peer's certificate must lead to one")
-    probe.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS",
+    probe.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS",
                        help="the longest that one connection may take (default 10)")
     probe.add_argument("--json", action="store_true", help="print one JSON object")
-    probe.set_defaults(refuse=probe.error)
+    probe.set_defaults(refuse=probe.refuse)
 
 
 def run_probe(parsed: argparse.Namespace) -> int:
@@ -58,37 +60,3 @@ def run_probe(parsed: argparse.Namespace) -> int:
     lines = [as_json(seen, verdict)] if parsed.json else as_text(seen, verdict, colours=colours)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return verdict.conclusion.value
-
-
-def _ae_title(text: str) -> Any:
-    from ..values import AE_TITLE
-
-    try:
-        return AE_TITLE.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _peer(text: str) -> tuple[str, int]:
-    """Host and port, the host in A-labels; an IPv6 address stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    name = ""
-    if colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536 and (bracketed or ":" not in host):
-        try:
-            name = host[1:-1] if bracketed else host.rstrip(".").encode("idna").decode("ascii")
-        except UnicodeError:
-            pass  # no name that DNS could know
-    if not name:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected HOST:PORT such as pacs.example:2762 or [::1]:2762")
-    return name, int(port)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 600:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of seconds, at most 600")
-    return seconds

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from ...tls.flights import EXTENDED_MASTER_SECRET, RENEGOTIATION_INFO
 from ...uids import VERIFICATION
 from .hello import (
-    EXTENDED_MASTER_SECRET,
     NULL_COMPRESSION,
-    RENEGOTIATION_INFO,
     TLS_1_2,
     TLS_1_3,
     SuiteClass,

@@ -1,14 +1,16 @@
-"""The first words of TLS, made by hand: what OpenSSL no longer says must still be asked of old peers.
+"""The first words of TLS to an old peer, which OpenSSL no longer says, and what there is to say of its answer.
 
-A ClientHello of our own offers anything ever registered; the answer to it, up to TLS 1.2, is in the clear.
-Nothing here encrypts: the caller hangs up after the answer.
+The words are those of `tls/flights.py`: a ClientHello that offers anything ever registered; the answer to it, up to
+TLS 1.2, is in the clear. The caller hangs up after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
+
+from ...tls import flights
 
 SSL_3_0, TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 = range(0x0300, 0x0305)
 VERSIONS = {SSL_3_0: "SSL 3.0", TLS_1_0: "TLS 1.0", TLS_1_1: "TLS 1.1", TLS_1_2: "TLS 1.2", TLS_1_3: "TLS 1.3"}
@@ -100,17 +102,6 @@ SMALL_GROUPS = (15, 16, 17, 18, 19, 1, 2, 3, 4, 5)
 
 _SIGNATURE_ALGORITHMS = (0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0203, 0x0201)
 
-SERVER_NAME, SUPPORTED_GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 10, 11, 13, 16
-ENCRYPT_THEN_MAC, EXTENDED_MASTER_SECRET, SESSION_TICKET = 22, 23, 35
-SUPPORTED_VERSIONS, KEY_SHARE, RENEGOTIATION_INFO = 43, 51, 0xFF01
-"""Extensions, by IANA's numbers."""
-
-_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = range(0x14, 0x18)
-_SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_REQUEST, _SERVER_HELLO_DONE = 2, 12, 13, 14
-_FATAL = 2
-_DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
-_NAMED_CURVE = 3
-
 FAREWELL = b"\x15\x03\x03\x00\x02\x02\x5a"
 """user_canceled: how to leave a handshake that was never meant to be completed (RFC 8446 §6.1)."""
 
@@ -146,46 +137,34 @@ def client_hello(
     compressions: Iterable[int] = (NULL_COMPRESSION,),
 ) -> bytes:
     """A ClientHello in its record, `version` being the highest offered (RFC 5246 §7.4.1.2); `random` has 32 bytes."""
-    extensions = [
-        (SUPPORTED_GROUPS, _vector(2, _numbers(groups))),
-        (POINT_FORMATS, _vector(1, b"\0")),
-        (SIGNATURE_ALGORITHMS, _vector(2, _numbers(_SIGNATURE_ALGORITHMS))),
-        (ENCRYPT_THEN_MAC, b""),
-        (EXTENDED_MASTER_SECRET, b""),
-        (SESSION_TICKET, b""),
-        (RENEGOTIATION_INFO, b"\0"),
-    ]
-    if server_name is not None:
-        extensions.insert(0, (SERVER_NAME, _vector(2, b"\0" + _vector(2, server_name.encode("ascii")))))
-    if alpn:
-        extensions.append((ALPN, _vector(2, _vector(1, alpn))))
-    body = b"".join((
-        version.to_bytes(2, "big"), random, _vector(1, b""), _vector(2, _numbers(suites)),
-        _vector(1, bytes(compressions)),
-    ))  # fmt: skip
-    if version > SSL_3_0:  # extensions came with TLS
-        body += _vector(2, b"".join(number.to_bytes(2, "big") + _vector(2, value) for number, value in extensions))
-    record_version = min(version, TLS_1_0)  # what every server can read (RFC 5246 Appendix E.1)
-    return b"\x16" + record_version.to_bytes(2, "big") + _vector(2, b"\1" + _vector(3, body))
+    return flights.client_hello(
+        version=version, suites=suites, groups=groups, signature_algorithms=_SIGNATURE_ALGORITHMS,
+        server_name=server_name, alpn=alpn, compressions=bytes(compressions), random=random,
+    )  # fmt: skip
 
 
 def read_flight(data: bytes) -> ServerFlight | None:
     """What can be read of a server's answer so far, None before its ServerHello; ValueError if it is no TLS."""
-    flight: ServerFlight | None = None
-    for kind, body in _messages(data):
-        if kind == _SERVER_HELLO:
-            flight = _server_hello(body)
-        elif flight is not None:
-            flight = _add(flight, kind, body)
-    return flight
+    answer = flights.read_answer(data)
+    if not answer.version:
+        return None
+    exchange = suite_name(answer.suite)
+    return ServerFlight(
+        version=answer.version,
+        suite=answer.suite,
+        compression=answer.compression,
+        extensions=frozenset(answer.extensions),
+        downgraded=answer.is_downgraded,
+        group=GROUPS.get(answer.group, f"group {answer.group}") if answer.group else "",
+        dh_bits=answer.prime_bits if exchange.startswith("TLS_DH") else 0,
+        certificate_requested=answer.requested_signature_algorithms is not None,
+        complete=answer.is_complete,
+    )
 
 
 def read_alert(data: bytes) -> int | None:
     """The number of the first fatal alert in the clear, if there is one; ValueError if the bytes are no TLS."""
-    for kind, body in _records(data):
-        if kind == _ALERT and len(body) == 2 and body[0] == _FATAL:
-            return body[1]
-    return None
+    return flights.read_answer(data).alert
 
 
 def suite_name(suite: int) -> str:
@@ -196,80 +175,3 @@ def suite_name(suite: int) -> str:
 
 def version_name(version: int) -> str:
     return VERSIONS.get(version, f"TLS version {version:04X}H")
-
-
-def _numbers(values: Iterable[int]) -> bytes:
-    return b"".join(value.to_bytes(2, "big") for value in values)
-
-
-def _vector(size: int, value: bytes) -> bytes:
-    """A value behind its length of `size` bytes."""
-    return len(value).to_bytes(size, "big") + value
-
-
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole records in the clear: all before the first that may be encrypted."""
-    at = 0
-    while len(data) - at >= 5:
-        kind, length = data[at], int.from_bytes(data[at + 3 : at + 5], "big")
-        if not _CHANGE_CIPHER_SPEC <= kind <= _APPLICATION_DATA or data[at + 1] != 3:
-            raise ValueError(f"a TLS record cannot begin with {data[at : at + 3].hex(' ')}")
-        if kind in (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA) or len(data) - at - 5 < length:
-            return
-        yield kind, data[at + 5 : at + 5 + length]
-        at += 5 + length
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole handshake messages; one may span records, and one record may hold several (RFC 5246 §6.2.1)."""
-    stream = b"".join(body for kind, body in _records(data) if kind == _HANDSHAKE)
-    at = 0
-    while len(stream) - at >= 4:
-        end = at + 4 + int.from_bytes(stream[at + 1 : at + 4], "big")
-        if end > len(stream):
-            return
-        yield stream[at], stream[at + 4 : end]
-        at = end
-
-
-def _server_hello(body: bytes) -> ServerFlight:
-    if len(body) < 38 or len(body) < 38 + body[34]:
-        raise ValueError(f"a ServerHello of {len(body)} bytes is too short")
-    at = 35 + body[34]
-    extensions = dict(_extensions(body[at + 5 :]))
-    version = int.from_bytes(extensions.get(SUPPORTED_VERSIONS, body[:2]), "big")
-    share = extensions.get(KEY_SHARE, b"")
-    return ServerFlight(
-        version=version,
-        suite=int.from_bytes(body[at : at + 2], "big"),
-        compression=body[at + 2],
-        extensions=frozenset(extensions),
-        downgraded=body[26:34] in _DOWNGRADED,
-        group=_group(share[:2]) if share else "",
-    )
-
-
-def _extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while len(data) - at >= 4:
-        number, length = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big")
-        yield number, data[at + 4 : at + 4 + length]
-        at += 4 + length
-
-
-def _add(flight: ServerFlight, kind: int, body: bytes) -> ServerFlight:
-    if kind == _SERVER_KEY_EXCHANGE:
-        exchange = suite_name(flight.suite)
-        if exchange.startswith("TLS_ECDH") and body[:1] == bytes((_NAMED_CURVE,)):
-            return replace(flight, group=_group(body[1:3]))
-        if exchange.startswith("TLS_DH"):
-            prime = body[2 : 2 + int.from_bytes(body[:2], "big")]
-            return replace(flight, dh_bits=int.from_bytes(prime, "big").bit_length())
-    if kind == _CERTIFICATE_REQUEST:
-        return replace(flight, certificate_requested=True)
-    return replace(flight, complete=kind == _SERVER_HELLO_DONE)
-
-
-def _group(number: bytes) -> str:
-    code = int.from_bytes(number, "big")
-    return GROUPS.get(code, f"group {code}")

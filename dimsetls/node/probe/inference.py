@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...tls.conditions import ALERTS
+from ...tls.flights import ENCRYPT_THEN_MAC
 from .hello import (
     CLASS_OF,
-    ENCRYPT_THEN_MAC,
     SSL_3_0,
     TLS_1_0,
     TLS_1_1,

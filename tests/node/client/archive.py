@@ -10,7 +10,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from dimsetls.node.client.querying import FIND, MOVE
+from dimsetls.services.models import PATIENT_ROOT, STUDY_ROOT
 
 from ...peers.instances import named
 
@@ -26,7 +26,8 @@ def archive(
     tls.load_verify_locations(pki / "ca.pem")
     tls.verify_mode = ssl.CERT_REQUIRED
     ae = AE("ARCHIVE")
-    for uid in (named("CT_small.dcm").sop_class_uid, *FIND.values(), *MOVE.values()):
+    of_models = (uid for model in (PATIENT_ROOT, STUDY_ROOT) for uid in (model.find, model.move))
+    for uid in (named("CT_small.dcm").sop_class_uid, *of_models):
         ae.add_supported_context(uid)
     handlers: list[Any] = [(event, handler) for event, handler in (
         (evt.EVT_C_FIND, find), (evt.EVT_C_STORE, store), (evt.EVT_C_MOVE, move)) if handler is not None]

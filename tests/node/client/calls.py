@@ -14,7 +14,7 @@ PROGRAM = [sys.executable, "-c", "from dimsetls.node.cli import main; raise Syst
 def words(command: str, pki: Path, port: int, *more: object) -> list[str]:
     """A command that calls a port of this machine as the client of `pki`."""
     keys = ["--cert", pki / "client.pem", "--key", pki / "client.key", "--ca", pki / "ca.pem"]
-    return [str(each) for each in (*PROGRAM, command, f"localhost:{port}", *more, "--timeout", 10, *keys)]
+    return [str(each) for each in (*PROGRAM, command, f"localhost:{port}", "--timeout", 10, *more, *keys)]
 
 
 def call(command: str, pki: Path, port: int, *more: object, stdin: str = "") -> subprocess.CompletedProcess[str]:

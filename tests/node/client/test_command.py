@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shlex
 import signal
@@ -6,7 +7,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pydicom
 import pytest
 from pydicom import Dataset
 
@@ -51,15 +51,17 @@ def test_echo_in_json(port, pki):
 
 def test_a_rejection_is_one_sentence_and_a_failure(port, pki):
     ended = call("echo", pki, port, "--ae", "NOBODY")
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (f"NOBODY at localhost:{port}: the peer rejected the association (permanent): called AE "
                             "title not recognized (result 1, source 1, reason 7)\n")
 
 
 def test_nobody_there(pki):
-    ended = call("echo", pki, free_port())
-    assert ended.returncode == 1
+    ended = call("echo", pki, free_port(), "--json")
+    assert ended.returncode == 3
     assert "could not be reached" in ended.stderr
+    (problem,) = json.loads(ended.stdout)["problems"]
+    assert ended.stderr.endswith(f": {problem}\n")
     assert "connect-failed" in ended.stderr
 
 
@@ -68,7 +70,7 @@ def test_a_peer_of_another_authority_is_not_spoken_to(node, port, pki, tmp_path)
 
     init(tmp_path / "other")
     ended = call("echo", tmp_path / "other" / "pki", port, *AE_IS)
-    assert ended.returncode == 1
+    assert ended.returncode == 3
     assert "certificate" in ended.stderr
 
 
@@ -219,7 +221,7 @@ def test_interrupted_it_still_reports(pki):
             calling.recv(1)  # it speaks, so its reactor runs
             process.send_signal(signal.SIGINT)
             said, complained = process.communicate(timeout=30)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert json.loads(said)["interrupted"] is True
     assert "Traceback" not in complained
 
@@ -307,36 +309,49 @@ def test_keys_that_are_none(keys, sentence, pki, capsys):
     assert sentence in usage_error(capsys, "find", "localhost:2762", *keys, "--ca", str(pki / "ca.pem"))
 
 
-# move -----------------------------------------------------------------------------------------------------------------
+def test_find_stops_at_its_limit_and_says_so(pki):
+    _, find = matching(*(f"Doe^{number}" for number in range(5)))
+    with archive(pki, find=find) as port:
+        ended = call("find", pki, port, "PatientName", "--limit", 2)
+    assert (ended.returncode, len(ended.stdout.splitlines())) == (1, 3)
+    assert ended.stderr.endswith("has more than 2 matches, which --limit permits; these are the first\n")
 
 
-def test_move_to_whom_the_peer_knows_and_to_whom_it_does_not(pki):
-    def move(event):
-        if event.move_destination != "CT1":
-            yield None, None
-            return
-        yield "127.0.0.1", free_port()  # where nobody is
-        yield 1
-        yield 0xFF00, pydicom.dcmread(CT.path)
-
-    with archive(pki, move=move) as port:
-        unknown = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "NOBODY")
-        failing = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "CT1", "--json")
-    assert (unknown.returncode, unknown.stdout, failing.returncode) == (1, "", 1)
-    assert "A801H" in unknown.stderr
+def test_find_of_patients_is_in_the_model_that_has_them(pki, capsys):
+    asked, find = matching("Doe")
+    with archive(pki, find=find) as port:
+        assert call("find", pki, port, "PatientName", "--level", "patient").returncode == 0
+    assert asked[0].QueryRetrieveLevel == "PATIENT"
+    arguments = "find", "localhost:2762", "PatientID", "--level", "patient", "--model", "study", "--ca"
+    assert "the model study has no level PATIENT" in usage_error(capsys, *arguments, str(pki / "ca.pem"))
 
 
-def test_move_without_instances_is_fine(pki):
-    def move(event):
-        yield "127.0.0.1", port
-        yield 0
+def test_a_peer_by_its_name_alone(port, pki, tmp_path):
+    (tmp_path / "dimsetls.ini").write_text(f"""
+[tls calling]
+certificate = {pki}/client.pem
+private-key = {pki}/client.key
+trust-roots = {pki}/ca.pem
+revocation-check = not checked - i understand the risk
+[peer PACS1]
+ae-title = DIMSETLS
+host = localhost
+port = {port}
+tls = calling
+""")
 
-    with archive(pki, move=move, store=lambda event: 0x0000) as port:
-        ended = call("move", pki, port, "StudyInstanceUID=1.2", "--destination", "ARCHIVE")
+    def echo(name, directory):
+        home, here = str(tmp_path / "home"), str(Path(__file__).parents[3])
+        alone = {"PATH": os.environ["PATH"], "HOME": home, "PYTHONPATH": here}
+        command = [*PROGRAM, "echo", name]
+        return subprocess.run(command, cwd=directory, env=alone, capture_output=True, text=True)
+
+    ended = echo("PACS1", tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "0 sent to ARCHIVE, 0 failed, 0 with a warning" in ended.stdout
-
-
-def test_move_wants_to_know_what(pki, capsys):
-    arguments = ["move", "localhost:2762", "PatientID=1", "--destination", "CT1", "--ca", str(pki / "ca.pem")]
-    assert "StudyInstanceUID is missing" in usage_error(capsys, *arguments)
+    assert ended.stdout.startswith(f"DIMSETLS at localhost:{port} answered 0000H")
+    assert echo("localhost", tmp_path).stderr.endswith("those it has: PACS1; others are called by HOST:PORT\n")
+    (tmp_path / "elsewhere").mkdir()
+    ended = echo("PACS1", tmp_path / "elsewhere")
+    assert ended.returncode == 2
+    assert f"{tmp_path}/home/.config/dimsetls/dimsetls.ini" in ended.stderr
+    assert ended.stderr.endswith("without one a peer is called by HOST:PORT\n")

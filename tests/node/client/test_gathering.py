@@ -1,5 +1,7 @@
 from dimsetls.association.instances import Instance
-from dimsetls.node.client.gathering import File, batches, gather, remaining
+from dimsetls.node.client.gathering import File, gather, remaining
+
+from ...peers.instances import named
 
 
 def file(uid, sop_class="1.2.3", syntax="1.2.840.10008.1.2"):
@@ -45,8 +47,26 @@ def test_where_files_share_a_uid_nobody_knows_which_was_acknowledged():
     assert remaining([once, twice, again, new], {"1", "2"}) == [twice, again, new]
 
 
-def test_the_kinds_of_a_lot_fit_into_the_contexts_of_an_association():
-    files = [file(str(number), sop_class=f"1.{number % 50}") for number in range(200)]
-    lots = list(batches(files))
-    assert sorted(len({each.instance.sop_class_uid for each in lot}) for lot in lots) == [10, 40]
-    assert sum(map(len, lots)) == 200
+def test_what_was_passed_over_is_a_problem_where_it_is_named_too(tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "DICOMDIR").write_bytes(_dicomdir())
+    found = gather([str(tmp_path), str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "DICOMDIR")])
+    assert (len(found.problems), found.passed_over) == (2, 0)
+
+
+def test_a_link_to_nowhere_is_a_problem_wherever_it_is(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    for places in ([str(tmp_path)], [str(tmp_path / "link")], [str(tmp_path), str(tmp_path / "link")]):
+        ((_, sentence),) = gather(places).problems
+        assert sentence == f"{tmp_path}/link cannot be read: No such file or directory"
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ct.dcm").write_bytes(named("CT_small.dcm").path.read_bytes())
+    (tmp_path / "study" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "study" / "circle").symlink_to(tmp_path / "study")
+    found = gather([str(tmp_path / "study")])
+    assert [file.path for file in found.files] == [str(tmp_path / "study" / "link" / "ct.dcm")]
+    assert found.problems == []

@@ -9,7 +9,9 @@ import pytest
 from dimsetls.identity.activities import Activity
 from dimsetls.node.conformance.identity import user_identity
 from dimsetls.node.conformance.text import Document, markdown
+from dimsetls.node.identity.options import BACK_ENDS as KINDS
 from dimsetls.node.identity.options import IDENTITY, RULE
+from dimsetls.node.language import SectionKind
 from dimsetls.node.reading import load
 
 from ...peers.running import Node
@@ -36,7 +38,7 @@ def full(node: Node) -> Node:
     for section, options in BACK_ENDS.items():
         node.set(section, **options)
     node.set("identity staff", asserting_certificates="dns:gateway.example", **METHODS)
-    node.set("rule readers", may="verification", users="alice")
+    node.set("rule readers", may="verification, query", users="alice")
     node.set("ae DIMSETLS", identity="staff", rules="readers")
     return node
 
@@ -84,14 +86,50 @@ CHANGES = {
         "passcode-length": 65, "kerberos-length": 4000, "saml-length": 4001, "jwt-length": 4002, "bearer-length": 4003,
     },
     "rule readers": {
-        "may": "verification, store", "sop-classes": "1.2.840.10008.1.1", "users": "bob", "groups": "night",
+        "may": "verification, retrieve", "sop-classes": "1.2.840.10008.1.1", "users": "bob", "groups": "night",
         "roles": "technician", "scopes": "dicom.store", "realms": "HOSPITAL", "certificates": "dns:ct1.example",
-        "calling-ae-titles": "CT1",
+        "calling-ae-titles": "CT1", "sees-modalities": "CT", "sees-institutions": "North",
+        "sees-patient-id-issuers": "HOSPITAL", "sees-referring-physicians": "{user}", "sees-stored-by": "CT1",
+        "sees-days": 90,
     },
-    "saml hospital": {"response": "response"},
+    "users local": {"realm": "HOSPITAL"},
+    "ldap hospital": {
+        "dn-template": "cn={user},dc=example", "name-attribute": "cn",
+        "group-base": "ou=groups", "required-group": "dicom", "realm": "HOSPITAL",
+    },
+    "ldap searched": {"search-filter": "(cn={user})", "group-attribute": "isMemberOf",
+                      "group-filter": "(member={dn})"},
+    "kerberos hospital": {
+        "service": "dicom/localhost@HOSPITAL", "realms": "HOSPITAL", "strip-realms": "HOSPITAL",
+        "allow-service-principals": "yes", "channel-binding": "required", "forms": "gss",
+    },
+    "saml hospital": {
+        "issuer": "other", "audience": "b", "recipient": "r", "confirmation": "holder-of-key", "clock-skew": "2m",
+        "use": "as-long-as-valid", "maximum-lifetime": "2h", "name-attribute": "uid", "group-attributes": "g",
+        "role-attributes": "r", "base64url": "yes", "response": "response",
+    },
+    "jwt hospital": {
+        "issuer": "other", "audience": "b", "shared-secret": "secret", "algorithms": "ES512", "types": "JWT",
+        "id-tokens": "yes", "require-claims": "jti", "require-binding": "yes", "leeway": "1s",
+        "subject-claim": "oid", "group-claims": "g", "role-claims": "r", "scope-claims": "scp",
+    },
+    "jwt fetched": {"jwks-url": None, "keys-fresh": "1m", "keys-stale": "2h"},
+    "introspection hospital": {
+        "issuer": "other", "audience": "b", "client-id": "d", "client-secret": "secret", "certificate": "client.pem",
+        "require-claims": "exp", "remember": "0s", "require-binding": "yes", "leeway": "1s",
+        "subject-claim": "username", "group-claims": "g", "role-claims": "r", "scope-claims": "scp",
+    },
+    "certificate-identity hospital": {"certificates": "dns:y.example", "name-from": "email", "groups": "g",
+                                      "roles": "r", "realm": "HOSPITAL"},
 }  # fmt: skip
 SILENT = {"failure-delay", "refusal-time", "unidentified"}
 """Two say when a refusal is answered, and no peer may rely on it. The third has a test of its own."""
+OURS_ALONE = {
+    "file", "servers", "trust-roots", "service-dn", "service-passcode", "timeout", "back-off", "threads", "waiting",
+    "search-base", "keytab", "replay-cache", "saml certificates", "jwks-file", "url", "private-key",
+    "private-key-passphrase", "requests", "request-deadline",
+}
+"""Where a back end is and how it is asked: nothing that a peer sees."""
 
 
 def test_every_option_is_changed_here() -> None:
@@ -99,9 +137,19 @@ def test_every_option_is_changed_here() -> None:
     assert {option.name for option in RULE.options} == {*CHANGES["rule readers"], "unidentified"}
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_option_of_a_back_end_is_changed_here(kind: SectionKind) -> None:
+    changed = {option for section, options in CHANGES.items() if section.split()[0] == kind.kind for option in options}
+    told = {option.name for option in kind.options if not OURS_ALONE & {option.name, f"{kind.kind} {option.name}"}}
+    assert changed == told
+
+
 @pytest.mark.parametrize(("section", "option"), [(section, option) for section, options in CHANGES.items()
                                                  for option in options])
 def test_another_value_makes_another_statement(full: Node, section: str, option: str) -> None:
+    full.set("ldap searched", servers="ldaps://localhost", search_base="dc=example", group_base="ou=groups")
+    full.set("jwt fetched", issuer="f", audience="a", jwks_url="https://localhost", jwks_file="keys")
+    full.set("identity staff", passcode="users local, ldap hospital, ldap searched", jwt="hospital, fetched")
     before = stated(full)
     full.set(section, **{option.replace("-", "_"): CHANGES[section][option]})
     assert stated(full) != before
@@ -125,3 +173,41 @@ def test_the_saml_response_is_stated(full: Node, tmp_path: Path) -> None:
     full.set("saml other", issuer="o", certificates="idp.pem", audience="a")
     full.set("identity staff", saml="hospital, other")
     assert "an unsigned SAML response with the status Success or zero length |" in stated(full)
+
+
+def test_kerberos_forms_are_stated_byte_by_byte(full: Node) -> None:
+    said = stated(full)
+    for form in ("AP-REQ as RFC 4120 has it (first byte 6EH)", "GSS-API (60H", "SPNEGO (60H"):
+        assert form in said
+    full.set("kerberos hospital", channel_binding="required")
+    assert "(first byte 6EH)" not in stated(full)
+    full.set("kerberos hospital", channel_binding="none", forms="ap-req")
+    assert "SPNEGO" not in stated(full)
+
+
+def test_what_is_not_set_of_a_token_has_the_default_of_its_back_end(full: Node) -> None:
+    said = stated(full)
+    assert "| Algorithms | `ES256`, `ES384`, `PS256`, `PS384`, `RS256`, `RS384` |" in said
+    assert "| Type (`typ`) | `at+jwt` |" in said
+    assert "| Claims that must be there | `iss`, `aud`, `exp`, `sub`, `iat` |" in said
+    full.set("jwt hospital", jwks_file=None, shared_secret="secret")
+    assert "| Algorithms | `HS256` |" in stated(full)
+
+
+def test_a_back_end_that_nobody_asks_is_not_stated(full: Node) -> None:
+    assert "What saml hospital takes" in stated(full)
+    full.set("identity staff", saml=None)
+    assert "What saml hospital takes" not in stated(full)
+    full.set("identity staff", policy="ignore")
+    assert " takes" not in stated(full)
+
+
+def test_a_reserved_identity_type_is_stated_of_peers_that_may_call_and_where_tokens_are_checked(full: Node) -> None:
+    full.set("peer private", ae_title="PRIVATE", bearer_identity_type=254)
+    assert "`PRIVATE`: 254" in stated(full)
+    full.set("identity staff", bearer=None)
+    assert "`PRIVATE`: 254" not in stated(full)
+    full.set("identity staff", bearer="jwt hospital")
+    full.set("peer ct", ae_title="CT1")
+    full.set("ae DIMSETLS", peers="ct")
+    assert "`PRIVATE`: 254" not in stated(full)

@@ -15,6 +15,7 @@ from dimsetls.node.identity.options import BACK_ENDS
 from dimsetls.node.prepare import Prepared, prepare, summary
 
 from ...peers.running import Node
+from ...servers.oauth import AuthorizationServer
 from ...servers.saml_idp import IdentityProvider
 from ...servers.slapd import Slapd
 from .conftest import directory_options
@@ -85,6 +86,38 @@ def test_what_will_not_last_is_warned_of(staff: Node) -> None:
     assert made.identity.warnings(datetime.now(UTC)) == (warning,)
     assert IForeseeing.providedBy(made.identity.authenticators["saml idp"])
     assert not IForeseeing.providedBy(made.identity.authenticators["users local"])
+
+
+def test_a_deadline_that_comes_too_early_for_a_back_end_is_warned_of(staff: Node, directory: Slapd) -> None:
+    servers = ", ".join(f"ldaps://ldap{number}.example" for number in range(4))
+    staff.set("ldap hospital", **directory_options(directory, staff))
+    staff.set("ldap hospital", servers=servers)
+    staff.set("identity staff", passcode="users local, ldap hospital")
+    (warning,) = prepared(staff).warnings
+    assert warning == (
+        "[ldap hospital] may need 12 s (4 servers with a timeout of 3 s), and [identity staff] gives it up after 10 s "
+        "(deadline): what it would try last is never tried; shorten the one or lengthen the other"
+    )
+    staff.set("identity staff", deadline="13s")
+    assert prepared(staff).warnings == ()
+
+
+def test_requests_of_a_back_end_end_before_the_deadline(staff: Node, oauth: AuthorizationServer) -> None:
+    staff.set("jwt login", issuer=oauth.issuer, audience="pacs", jwks_url=f"{oauth.issuer}/jwks",
+              trust_roots=oauth.trust_roots)
+    staff.set("identity staff", jwt="login", deadline="5s")
+    (warning,) = prepared(staff).warnings
+    assert warning.startswith("[jwt login] may need 5 s (request-deadline), and [identity staff] gives it up after 5 s")
+    staff.set("jwt login", request_deadline="4s")
+    assert prepared(staff).warnings == ()
+
+
+def test_a_peer_that_sends_a_reserved_identity_type_is_used(staff: Node) -> None:
+    staff.set("peer gateway", ae_title="GATEWAY", bearer_identity_type=254)
+    assert not [line for line in summary(prepared(staff)) if "[peer gateway]" in line]
+    staff.set("peer ct", ae_title="CT1")
+    staff.set("ae DIMSETLS", peers="ct")
+    assert "not used by any listener: [peer gateway]" in [*summary(prepared(staff))]
 
 
 def test_memory_goes_to_the_back_end_of_the_same_section(node: Node, provider: IdentityProvider) -> None:

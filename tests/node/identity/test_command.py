@@ -15,7 +15,9 @@ def usage_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert caught.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
-    return said.err.splitlines()[-1].partition("error: ")[2]
+    said_by, _, sentence = said.err.splitlines()[-1].partition(": ")
+    assert said_by.startswith("dimsetls")
+    return sentence.removeprefix("error: ")
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

@@ -114,13 +114,13 @@ def test_who_is_locked_out_stays_so_and_no_success_is_remembered(staff: Node, us
     staff.set("identity staff", remember_successes="10m", failures_per_user=1)
     with staff.running() as service:
         assert_admitted(service, pki, alice())
-        change(own, "alice", passcode=Secret(b"another passcode"))
+        change(own, "alice", passcode=Secret(b"Another-passc0de"))
         assert_admitted(service, pki, alice())  # as it is remembered
         reload(service, staff)
         assert_denied(service, pki, alice())
         service.expect("SECURITY ALERT: .*alice.* is locked out")
         reload(service, staff)
-        assert_denied(service, pki, alice("another passcode"))
+        assert_denied(service, pki, alice("Another-passc0de"))
 
 
 def test_the_threads_of_former_back_ends_end(staff: Node, pki: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from dimsetls.errors import ConfigurationError
 from dimsetls.identity.credentials import Caps, Method
 from dimsetls.identity.lockout import LockoutPolicy
+from dimsetls.identity.sight import View
 from dimsetls.node.identity.sections import Identity
 from dimsetls.node.reading import load
 
@@ -78,3 +79,26 @@ def test_a_rule_for_the_unidentified_asks_for_nothing_that_only_a_user_has(node:
     node.set("rule open", may="verification", unidentified="yes", groups="radiology", calling_ae_titles="CT1")
     assert problems(node) == [
         "[rule open] groups: found besides unidentified = yes, expected one or the other: a user has these"]
+
+
+def test_what_a_rule_lets_one_see(node: Node) -> None:
+    node.set("rule some", may="query", groups="referring", sees_modalities="CT, MR", sees_days=30,
+             sees_institutions='"North, House 2"', sees_referring_physicians="{user}", sees_stored_by="CT1",
+             sees_patient_id_issuers="HOSPITAL")  # fmt: skip
+    node.set("rule whole", may="query")
+    views = {rule.name: rule.view for rule in load(node.write()).rules}
+    assert views == {"whole": View(), "some": View(
+        frozenset({"CT", "MR"}), frozenset({"North, House 2"}), frozenset({"HOSPITAL"}), frozenset({"{user}"}),
+        frozenset({"CT1"}), 30,
+    )}  # fmt: skip
+
+
+def test_what_nobody_queries_cannot_be_restricted(node: Node) -> None:
+    node.set("rule some", may="store", sees_modalities="CT", unidentified="yes", sees_referring_physicians="{user}")
+    assert problems(node) == [
+        "[rule some] sees-modalities: found without query and retrieve, expected one of them in may: it limits what "
+        "they find",
+        "[rule some] sees-referring-physicians: found {user} besides unidentified = yes, expected one or the other",
+        "[rule some] sees-referring-physicians: found without query and retrieve, expected one of them in may: it "
+        "limits what they find",
+    ]

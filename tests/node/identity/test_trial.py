@@ -118,6 +118,23 @@ def test_a_kerberos_ticket_and_that_it_is_used_up(node: Node, kdc: KDC, try_iden
     assert again[-1] == DENIED
 
 
+def test_a_token_that_must_be_bound_to_a_connection_cannot_be_tried_and_is_not_used_up(
+    node: Node, kdc: KDC, try_identity: Run
+) -> None:
+    node.set("ae DIMSETLS", identity="staff")
+    node.set("identity staff", kerberos="realm")
+    node.set("kerberos realm", keytab=kdc.service_keytab, replay_cache="replays", channel_binding="required")
+    trial = ("--type", "kerberos", "--file", kdc.token_file("gss"))
+    assert told(try_identity(*trial, environment=kdc.environment), 1) == [
+        "AE DIMSETLS: [identity staff], policy require",
+        "kerberos is checked by [kerberos realm]",
+        "not tried, and the token is not used up: [kerberos realm] has channel-binding = required, and there is no TLS "
+        "connection here that a token could be bound to; open an association to try it",
+    ]
+    node.set("kerberos realm", channel_binding="optional")
+    assert told(try_identity(*trial, environment=kdc.environment), 0)
+
+
 def test_a_saml_assertion_for_the_holder_of_a_key(
     node: Node, provider: IdentityProvider, pki: Path, try_identity: Run
 ) -> None:
@@ -245,6 +262,20 @@ def test_what_the_rules_permit_is_told_and_why_the_others_do_not(staff: Node, tr
     assert told(try_identity(*passcode("alice"), stdin=PASSCODE), 0)[-5:] == expected
     from_ct1 = told(try_identity(*passcode("alice"), "--calling-ae", "CT1", stdin=PASSCODE), 0)
     assert from_ct1[-5:] == [*expected[:-1], "[rule ct1] permits store"]
+
+
+def test_what_the_user_would_see_is_told(staff: Node, try_identity: Run) -> None:
+    staff.set("storage archive", index="yes")
+    staff.set("ae DIMSETLS", rules="own, radiology, technicians", services="storage, query, retrieve")
+    staff.set("rule own", may="query", sees_referring_physicians="{user}", sees_days=7)
+    staff.set("rule radiology", may="retrieve, store", groups="radiology", sees_modalities="MR, CT")
+    staff.set("rule technicians", may="query", roles="technician")
+    assert told(try_identity(*passcode("alice"), stdin=PASSCODE), 0)[-4:] == [
+        "[rule own] permits query, and shows instances with referring physician alice and study date up to 7 days ago",
+        "[rule radiology] permits retrieve, and shows instances with modality CT or MR",
+        "[rule radiology] permits store",
+        "[rule technicians] permits query, and shows everything",
+    ]
 
 
 def test_each_ae_has_a_policy_of_its_own(staff: Node, try_identity: Run) -> None:

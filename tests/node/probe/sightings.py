@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from dimsetls.node.probe.examination import DISCOURAGED, FORBIDDEN, OLD
 from dimsetls.node.probe.hello import (
-    EXTENDED_MASTER_SECRET,
-    RENEGOTIATION_INFO,
     TLS_1_1,
     TLS_1_2,
     TLS_1_3,
@@ -26,6 +24,7 @@ from dimsetls.node.probe.observations import (
     Reaction,
     SessionSeen,
 )
+from dimsetls.tls.flights import EXTENDED_MASTER_SECRET, RENEGOTIATION_INFO
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -1,4 +1,3 @@
-import argparse
 import json
 
 import pytest
@@ -76,9 +75,10 @@ def test_a_peer_is_host_and_port(peer, capsys):
     ("röntgen.example:104", ("xn--rntgen-wxa.example", 104)),
 ])
 def test_how_a_peer_is_written(given, understood):
+    from dimsetls.node.arguments import Parser
     from dimsetls.node.probe.command import add_probe
 
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_probe(parser.add_subparsers())
     assert parser.parse_args(["probe", given]).peer == understood
 

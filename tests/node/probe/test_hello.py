@@ -7,14 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimsetls.node.probe.hello import (
-    ALPN,
     CLASS_OF,
-    ENCRYPT_THEN_MAC,
-    EXTENDED_MASTER_SECRET,
     LARGEST_FLIGHT,
     P_256,
     P_384,
-    RENEGOTIATION_INFO,
     SMALL_GROUPS,
     SSL_3_0,
     SUITES,
@@ -29,6 +25,7 @@ from dimsetls.node.probe.hello import (
     suite_name,
     version_name,
 )
+from dimsetls.tls.flights import ALPN, ENCRYPT_THEN_MAC, EXTENDED_MASTER_SECRET, RENEGOTIATION_INFO
 
 from .toys import Keys
 

@@ -10,14 +10,13 @@ from dimsetls.node.probe.findings import Weight
 from dimsetls.node.probe.hello import (
     CLASS_OF,
     DEFLATE,
-    ENCRYPT_THEN_MAC,
-    RENEGOTIATION_INFO,
     TLS_1_0,
     TLS_1_1,
     SuiteClass,
 )
 from dimsetls.node.probe.observations import Answer, Ending, Language, Observations, Reaction, SessionSeen
 from dimsetls.node.probe.verdict import REQUIREMENTS, Conclusion, Status, Strength, judge
+from dimsetls.tls.flights import ENCRYPT_THEN_MAC, RENEGOTIATION_INFO
 
 from .sightings import (
     ACCEPTED,
