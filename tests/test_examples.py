@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CT = Path(str(get_testdata_file("CT_small.dcm")))
 JPEG = Path(str(get_testdata_file("JPGExtended.dcm")))
 UID = dcmread(CT).SOPInstanceUID
+CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 
 pytestmark = pytest.mark.peers
 
@@ -119,7 +121,7 @@ def test_a_passcode_is_good_once(pki: Path) -> None:
     passcode = secret("Once-4-all-and-gone", "the passcode of an example")
     keys = "--cert", pki / "client.pem", "--key", pki / "client.key", "--ca", pki / "ca.pem"
     with running("authenticator", listen(pki), f"ada={passcode}") as (program, port):
-        for user, status in (("bob", 1), ("ada", 0), ("ada", 1)):
+        for user, status in (("bob", 3), ("ada", 0), ("ada", 3)):
             echo = [DIMSETLS, "echo", f"localhost:{port}", "--ae", "EXAMPLE", *keys, "--user", user, "--passcode-stdin"]
             ended = subprocess.run([*map(str, echo)], input=passcode, text=True, capture_output=True, check=False)
             assert ended.returncode == status, ended.stderr
@@ -133,3 +135,28 @@ def test_a_zip_archive_is_a_store(pki: Path, tmp_path: Path) -> None:
     with ZipFile(path) as archive:
         assert archive.namelist() == [f"{UID}.dcm"]
         assert pixels(BytesIO(archive.read(f"{UID}.dcm"))) == pixels(CT)
+
+
+def test_an_archive_is_asked_what_it_keeps(node: Node, pki: Path) -> None:
+    node.set("ae DIMSETLS", services="verification, storage, commitment")
+    node.set("storage archive", index="yes")
+    with node.running() as service:
+        port = service.port()
+        run("store_scu", call(pki, port), "DIMSETLS", CT)
+        assert run("commitment", call(pki, port), "DIMSETLS", CT_CLASS, UID) == f"{UID} is kept by DIMSETLS"
+        assert run("commitment", call(pki, port), "DIMSETLS", CT_CLASS, "1.2.3") == "1.2.3 is not: 0112H"
+
+
+def test_a_worklist_is_told_from_a_table(pki: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "scheduled.db") as database:
+        database.execute("CREATE TABLE scheduled (patient_id, name, station, modality, day, time)")
+        database.execute("INSERT INTO scheduled VALUES ('P1', 'Müller^Eva', 'CT1', 'CT', '20260301', '0900')")
+        database.execute("INSERT INTO scheduled VALUES ('P2', 'Doe^John', 'MR1', 'MR', '20260301', '0930')")
+    database.close()
+    keys = "-k", "PatientID", "-k", "ScheduledProcedureStepSequence[0].Modality=MR"
+    with running("worklist", listen(pki), tmp_path / "scheduled.db", tmp_path / "steps") as (_, port):
+        options = *dcmtk.WAITS, "-W", *dcmtk.secured(pki), "-aec", "EXAMPLE", *keys
+        ended = dcmtk.run("findscu", *options, "127.0.0.1", port)
+        assert ended.returncode == 0
+        assert "[P2]" in ended.stdout
+        assert "[P1]" not in ended.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import dimsetls
+from dimsetls import errors
 
 PACKAGE = Path(dimsetls.__file__).parent
 LONGEST_FILE = 500
@@ -228,3 +230,24 @@ def test_a_back_end_loads_what_it_needs_and_nothing_for_another(kind: str, tmp_p
     (tmp_path / "dicom.keytab").write_bytes(KEYTAB)
     (tmp_path / "dicom.keytab").chmod(0o600)
     assert loaded_by(MAKE, kind, str(tmp_path)) == NEEDED[kind]
+
+
+def test_the_tree_of_exceptions_is_drawn_in_full() -> None:
+    """Of every class in the package, by its source, so that nothing has to be imported that wants an extra."""
+    bases = {
+        node.name: [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+        for path in MODULES.values() for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def below(name: str, depth: int = 0) -> Iterator[tuple[int, str]]:
+        yield depth, name
+        for child in sorted(child for child, parents in bases.items() if name in parents):
+            yield from below(child, depth + 1)
+
+    drawn: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ((?:[│ ]   )*)(?:[├└]── )?([A-Z]\w+)(?: |$)", line):
+            depth = len(found[1]) // 4 + ("──" in line)
+            drawn.append((depth, found[2]))
+    assert sorted(drawn) == sorted(below("DimsetlsError"))

@@ -6,13 +6,17 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .running import DEADLINE, Service
 
 WAITS = ("-to", "10", "-ta", "10", "-td", "20")
 """Its own timeouts in seconds for connection, association and message; without these it may wait for ever."""
+
+
+SWIFT = {**os.environ, "TCP_NODELAY": "1"}
+"""The environment of a program that is not to use Nagle's algorithm, with which it needs 40 ms for each C-STORE."""
 
 
 def find(name: str) -> str:
@@ -30,6 +34,32 @@ def run(name: str, *arguments: object, env: Mapping[str, str] | None = None) -> 
         [find(name), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace", timeout=DEADLINE, env={**os.environ, **(env or {})}, check=False,
     )  # fmt: skip
+
+
+def association_profiles(pairs: Iterable[tuple[str, str]]) -> str:
+    """A configuration for pairs of SOP class and transfer syntax.
+
+    Profile Propose has a presentation context for each of them, profile Accept all of them for a SOP class, where the
+    requestor may have either role.
+    """
+    def key(uid: str) -> str:  # names of sections have no dots
+        return "T" + uid.replace(".", "x")
+
+    pairs = sorted(set(pairs))
+    classes = sorted({sop_class for sop_class, _ in pairs})
+    sections = {syntax: [syntax] for _, syntax in pairs}
+    for sop_class, syntax in pairs:
+        sections.setdefault(sop_class, []).append(syntax)
+    lines = ["[[TransferSyntaxes]]"]
+    for name, syntaxes in sections.items():
+        lines += [f"[{key(name)}]", *(f"TransferSyntax{n} = {syntax}" for n, syntax in enumerate(syntaxes, 1))]
+    lines += ["[[PresentationContexts]]"]
+    for name, contexts in ("Each", pairs), ("All", [(each, each) for each in classes]):
+        lines += [f"[{name}]", *(f"PresentationContext{n} = {a}\\{key(b)}" for n, (a, b) in enumerate(contexts, 1))]
+    lines += ["[[SCPSCURoleSelection]]", "[Both]", *(f"Role{n} = {a}\\both" for n, a in enumerate(classes, 1))]
+    lines += ["[[Profiles]]", "[Propose]", "PresentationContexts = Each",
+              "[Accept]", "PresentationContexts = All", "SCPSCURoleSelection = Both", ""]
+    return "\n".join(lines)
 
 
 def secured(pki: Path) -> tuple[object, ...]:
@@ -61,18 +91,17 @@ def sent(
     `accepting` are options of storescp that say what it accepts.
     """
     directory.mkdir()
-    environment = {**os.environ, "TCP_NODELAY": "1"}  # with Nagle's algorithm these two need 40 ms for each C-STORE
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE)
         port = server.getsockname()[1]
         scu = [find("storescu"), *WAITS, *options, "127.0.0.1", port, *files]
         scp = [find("storescp"), "--inetd", "--bit-preserving", *accepting, "--output-directory", directory]
-        with subprocess.Popen(list(map(str, scu)), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        with subprocess.Popen(list(map(str, scu)), env=SWIFT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True) as sending:
             try:
                 connection, _ = server.accept()
                 with connection:
-                    subprocess.run(list(map(str, scp)), env=environment, timeout=DEADLINE, check=True,
+                    subprocess.run(list(map(str, scp)), env=SWIFT, timeout=DEADLINE, check=True,
                                    stdin=connection.fileno())
             except (TimeoutError, subprocess.SubprocessError) as error:
                 sending.kill()

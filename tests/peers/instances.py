@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -14,6 +16,13 @@ from pydicom.errors import InvalidDicomError
 from dimsetls.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
 _LONG_VRS = (b"OB", b"UN")  # of group 0002, those whose length has four bytes (PS3.5 §7.1.2)
+
+
+INDEX = "index.dat"
+"""The file of dcmqrscp that is none."""
+
+Kept = dict[str, tuple[str, bytes]]
+"""SOP Instance UID to transfer syntax and data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,36 @@ def named(name: str) -> Instance:
     return instance
 
 
+def distinct(directory: Path) -> list[Instance]:
+    """All of them as Part 10 files in a directory, each with a SOP Instance UID of its own: several files share theirs.
+
+    A UID is replaced by one of the same length, so that nothing else in the data set changes.
+    """
+    made: dict[str, Instance] = {}
+    for number, instance in enumerate(shipped()):
+        uid, data_set = instance.sop_instance_uid, instance.data_set
+        if uid in made:
+            uid = f"1.2.9{number:0{len(uid) - 5}d}"
+            data_set = data_set.replace(instance.sop_instance_uid.encode(), uid.encode())
+        path = directory / str(number) / instance.name
+        path.parent.mkdir()
+        made[uid] = replace(instance, path=path, sop_instance_uid=uid, has_file_meta=True, data_set=data_set)
+        write_part10(made[uid])
+    return list(made.values())
+
+
+def write_part10(instance: Instance) -> None:
+    """Write the file, with file meta information that says of the instance what we do."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = pydicom.uid.UID(instance.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(instance.sop_instance_uid)
+    meta.TransferSyntaxUID = pydicom.uid.UID(instance.transfer_syntax_uid)
+    with instance.path.open("wb") as file:
+        file.write(bytes(128) + b"DICM")
+        pydicom.filewriter.write_file_meta_info(file, meta)
+        file.write(instance.data_set)
+
+
 def _instance(path: Path) -> Instance | None:
     try:
         ds = _read(path)
@@ -71,15 +110,18 @@ def _instance(path: Path) -> Instance | None:
     )
 
 
-def _read(path: Path) -> pydicom.Dataset:
+def _read(file: Path | BytesIO) -> pydicom.Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of these files are wrong in a way that pydicom mentions
-        return pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        return pydicom.dcmread(file, force=True, stop_before_pixels=True)
 
 
 def data_set_of(path: Path) -> bytes:
+    return data_set_in(path.read_bytes())
+
+
+def data_set_in(content: bytes) -> bytes:
     """What follows the file meta information, which is always in Explicit VR Little Endian (PS3.10 §7.1)."""
-    content = path.read_bytes()
     at = 132 if content[128:132] == b"DICM" else 0
     while content[at : at + 2] == b"\x02\x00":
         if content[at + 4 : at + 6] in _LONG_VRS:
@@ -87,6 +129,27 @@ def data_set_of(path: Path) -> bytes:
         else:
             at += 8 + int.from_bytes(content[at + 6 : at + 8], "little")
     return content[at:]
+
+
+def in_directory(directory: Path) -> Kept:
+    """What the Part 10 files in a directory hold."""
+    return dict(held(path.read_bytes()) for path in directory.glob("[!.]*") if path.name != INDEX)
+
+
+def held(content: bytes) -> tuple[str, tuple[str, bytes]]:
+    """The SOP Instance UID of a Part 10 file, its transfer syntax and data set."""
+    meta = _read(BytesIO(content)).file_meta
+    return meta.MediaStorageSOPInstanceUID, (meta.TransferSyntaxUID, data_set_in(content))
+
+
+def padded(instance: Instance) -> bytes:
+    """The data set as it is sent: one of odd length, deflated or truncated, has one more byte (PS3.5 A.5)."""
+    return instance.data_set + b"\0" * (len(instance.data_set) % 2)
+
+
+def sent(instances: Iterable[Instance]) -> Kept:
+    """What who receives them must have."""
+    return {each.sop_instance_uid: (each.transfer_syntax_uid, padded(each)) for each in instances}
 
 
 @cache

@@ -15,6 +15,8 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
+from dimsetls.tls import endpoints
+
 from ..secrets import said
 from .instances import patient_data
 
@@ -114,6 +116,7 @@ class Node:
         self.set("listener main", port=0, tls="secure", aes="DIMSETLS", limits="normal")
         self.set("tls secure", certificate=pki / "server.pem", private_key=pki / "server.key")
         self.set("tls secure", trust_roots=pki / "ca.pem", revocation_check="not checked - i understand the risk")
+        self.set("tls secure", transport=endpoints.DEFAULT_TRANSPORT)  # see tests/conftest.py
         self.set("ae DIMSETLS", storage="archive")
         self.set("storage archive", directory="store")
         self.set("limits normal")
@@ -201,9 +204,9 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def running(command: list[object], port: int) -> Iterator[Service]:
+def running(command: list[object], port: int, **how: Any) -> Iterator[Service]:
     """Somebody's server, from when its port answers."""
-    service = Service(list(map(str, command)))
+    service = Service(list(map(str, command)), **how)
     try:
         eventually(lambda: answers(port) or service.process.poll() is not None, f"port {port} answers")
         assert service.process.poll() is None, service.log

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dimsetls.dimse.command import CommandSet, read_command, write_command
-from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, read_response
+from dimsetls.dimse.messages import CEchoRQ, CStoreRQ, Response, read_message
 from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
 from dimsetls.ul.pdus import (
     PDU,
@@ -152,7 +152,7 @@ class Sender:
         pdu = self.receive()
         assert isinstance(pdu, PDataTF), f"expected a response, got {pdu}"
         (value,) = pdu.values
-        return read_response(read_command(value.fragment)).status
+        return read_message(Response, read_command(value.fragment)).status
 
     def store(self, uid: str, content: bytes) -> int:
         """A whole C-STORE; its status."""

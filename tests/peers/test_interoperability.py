@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -21,7 +22,7 @@ from dimsetls.uids import (
 )
 
 from . import dcmtk
-from .instances import Instance, data_set_of, named, shipped
+from .instances import Instance, data_set_of, named, shipped, write_part10
 from .running import Node, Service
 from .scu import associated
 
@@ -68,26 +69,9 @@ def paths(instances: Sequence[Instance]) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration file for storescu and storescp.
-
-    Profile Propose has each file's SOP class in the file's transfer syntax, profile Accept all of them for a class.
-    """
-    def key(uid: str) -> str:  # names of sections have no dots
-        return "T" + uid.replace(".", "x")
-
-    pairs = sorted({(each.sop_class_uid, each.transfer_syntax_uid) for each in shipped()})
-    sections = {syntax: [syntax] for _, syntax in pairs}
-    for sop_class, syntax in pairs:
-        sections.setdefault(sop_class, []).append(syntax)
-    lines = ["[[TransferSyntaxes]]"]
-    for name, syntaxes in sections.items():
-        lines += [f"[{key(name)}]", *(f"TransferSyntax{n} = {syntax}" for n, syntax in enumerate(syntaxes, 1))]
-    lines += ["[[PresentationContexts]]"]
-    for name, contexts in ("Each", pairs), ("All", [(each, each) for each in sorted({each for each, _ in pairs})]):
-        lines += [f"[{name}]", *(f"PresentationContext{n} = {a}\\{key(b)}" for n, (a, b) in enumerate(contexts, 1))]
-    lines += ["[[Profiles]]", "[Propose]", "PresentationContexts = Each", "[Accept]", "PresentationContexts = All", ""]
+    """A configuration file for storescu and storescp: see `dcmtk.association_profiles`."""
     path = tmp_path_factory.mktemp("dcmtk") / "profiles.cfg"
-    path.write_text("\n".join(lines))
+    path.write_text(dcmtk.association_profiles((each.sop_class_uid, each.transfer_syntax_uid) for each in shipped()))
     return path
 
 
@@ -232,6 +216,7 @@ def test_pynetdicom_stores_every_file_exactly(
             path = part10(instance, tmp_path)
             status = association.send_c_store(path)
             assert status.get("Status") == 0x0000, instance.name
+            # The command has the UID of the file meta information, which in some of these files is another.
             uid = pydicom.filereader.read_file_meta_info(path).MediaStorageSOPInstanceUID
             file = node.store / f"{uid}.dcm"
             assert data_set_of(file) == instance.data_set, instance.name
@@ -245,16 +230,9 @@ def part10(instance: Instance, directory: Path) -> Path:
     """The file, or where it lacks file meta information, one that has it before the same data set."""
     if instance.has_file_meta:
         return instance.path
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = pydicom.uid.UID(instance.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(instance.sop_instance_uid)
-    meta.TransferSyntaxUID = pydicom.uid.UID(instance.transfer_syntax_uid)
-    path = directory / instance.name
-    with path.open("wb") as file:
-        file.write(bytes(128) + b"DICM")
-        pydicom.filewriter.write_file_meta_info(file, meta)
-        file.write(instance.data_set)
-    return path
+    written = replace(instance, path=directory / instance.name)
+    write_part10(written)
+    return written.path
 
 
 def assert_file_meta(file: Path, instance: Instance, sop_instance_uid: str) -> None:

@@ -21,7 +21,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from dimsetls.association import associate
 from dimsetls.association.protocol import AssociationProtocol
 from dimsetls.dimse.command import read_command, write_command
-from dimsetls.dimse.messages import CEchoRQ, read_response
+from dimsetls.dimse.messages import CEchoRQ, Response, read_message
 from dimsetls.errors import AssociationRejected
 from dimsetls.identity.credentials import (
     AccessToken,
@@ -190,7 +190,7 @@ class Line:
         pdu = read_pdu(octets[0], octets[6:]) if octets else None
         if not isinstance(pdu, PDataTF):
             return None
-        return read_response(read_command(pdu.values[0].fragment)).status
+        return read_message(Response, read_command(pdu.values[0].fragment)).status
 
     def release(self) -> None:
         self.send(ReleaseRQ())
