@@ -29,7 +29,7 @@ class Scanner(ServiceProvider):
         if request.sop_instance_uid != THE_SCANNER:
             raise ServiceError(Status.NO_SUCH_SOP_INSTANCE, "there is one scanner")
         if request.action_type_id != TELL_UPTIME:
-            raise ServiceError(Status.NO_SUCH_ACTION, "it tells its uptime, and nothing else")
+            raise ServiceError(Status.NO_SUCH_ACTION_TYPE, "it tells its uptime, and nothing else")
         reply = Dataset()
         reply.ExposureTimeInms = round(1000 * (self._clock.seconds() - self._since), 3)
         return Status.SUCCESS, reply
