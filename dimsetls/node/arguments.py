@@ -46,7 +46,16 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **wishes: Any) -> None:
         wishes.setdefault("formatter_class", _Formatter)
-        super().__init__(**wishes)
+        # An option that is guessed from its beginning may not be what is meant: --passcode is not --passcode-stdin.
+        super().__init__(allow_abbrev=False, **wishes)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but what follows an option that there is not is not repeated: it may be a secret."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            self.error(f"unrecognized: {', '.join(options) or 'an argument too many'}")
+        return parsed
 
     def refuse(self, sentence: str) -> NoReturn:
         """End for arguments that are good each for itself, where the usage would say nothing new."""

@@ -13,7 +13,14 @@ from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
-from ...errors import AssociationError, DimsetlsError, IdentityError, LocalProtocolError, OperationFailed
+from ...errors import (
+    AssociationError,
+    AssociationRejected,
+    DimsetlsError,
+    IdentityError,
+    LocalProtocolError,
+    OperationFailed,
+)
 
 if TYPE_CHECKING:
     from ...association import RequestedAssociation
@@ -39,7 +46,9 @@ async def calling(
     try:
         opened = await target.open(contexts, role_selections)
     except (AssociationError, IdentityError) as error:
-        raise NoAssociation(str(error)) from error
+        is_no_reason = isinstance(error, AssociationRejected) and (error.source, error.reason) == (2, 1)
+        hint = "; a user identity that is missing or not accepted is answered so" if is_no_reason else ""
+        raise NoAssociation(f"{error}{hint}") from error
     failure: DimsetlsError | None = None
     async with opened as association:
         try:

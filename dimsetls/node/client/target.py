@@ -14,7 +14,7 @@ from ..arguments import DEFAULT_CONFIG, Parser, ae_title, default_config, host_a
 
 if TYPE_CHECKING:
     from ...association import IdentitySource, Remote, RequestedAssociation
-    from ...identity.credentials import Credential
+    from ...identity.credentials import Credential, Secret
     from ...identity.presenting import Presentation
     from ...ul.pdus import RoleSelection
 
@@ -40,8 +40,13 @@ def add_target(command: Parser) -> None:
     identity.add_argument("--token-file", metavar="FILE", help="present the JSON Web Token in this file")
     identity.add_argument("--kerberos", metavar="SERVICE",
                           help="present a Kerberos ticket for this service, such as dicom/pacs.example.org")
+    identity.add_argument("--saml-file", metavar="FILE", help="present the SAML assertion in this file")
+    command.add_argument("--bearer-file", metavar="FILE",
+                         help="present the access token in this file, alone or besides another identity")
     command.add_argument("--passcode-stdin", action="store_true",
                          help="with --user: a passcode too, the first line of standard input")
+    command.add_argument("--require-identity", action="store_true",
+                         help="abort unless the peer says that it verified what is presented")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(refuse=command.refuse)
 
@@ -68,6 +73,11 @@ def read_target(parsed: argparse.Namespace) -> Target:
     """The peer of the options; what cannot be used among them is wrong usage."""
     if parsed.passcode_stdin and parsed.user is None:
         parsed.refuse("--passcode-stdin goes with --user NAME")
+    if parsed.require_identity and not _presents(parsed):
+        parsed.refuse("--require-identity goes with an identity, such as --user NAME; a [credential] has answer = "
+                      "require")
+    if parsed.kerberos is not None and parsed.bearer_file is not None:
+        parsed.refuse("--bearer-file came with --kerberos, expected one of them")
     try:
         remote = _by_address(parsed) if parsed.config is None and ":" in parsed.peer else _by_name(parsed)
         identity = _identity(parsed)
@@ -130,7 +140,7 @@ def _by_name(parsed: argparse.Namespace) -> Remote:
         if peer.name == parsed.peer and peer.host is not None:
             if (wait := parsed.timeout) is not None:
                 peer = replace(peer, connect_timeout=wait, answer_timeout=wait, response_timeout=wait)
-            if any(each is not None for each in (parsed.user, parsed.token_file, parsed.kerberos)):
+            if _presents(parsed):
                 peer = replace(peer, presents=None)
             ours = next((ae.title for ae in prepared.config.aes), "DIMSETLS")
             remote = remote_of(prepared, peer, parsed.calling_ae or ours, IReactorTime(reactor))
@@ -141,29 +151,49 @@ def _by_name(parsed: argparse.Namespace) -> Remote:
                              "are called by HOST:PORT")
 
 
+def _presents(parsed: argparse.Namespace) -> bool:
+    words = parsed.user, parsed.token_file, parsed.saml_file, parsed.kerberos, parsed.bearer_file
+    return any(each is not None for each in words)
+
+
 def _identity(parsed: argparse.Namespace) -> Presentation | IdentitySource | None:
     """What the options say is to be presented; a Kerberos ticket is another one for each association."""
+    from ...identity.credentials import AccessToken
     from ...identity.gate import Requirement
     from ...identity.presenting import Presentation
 
+    requirement = Requirement.REQUIRE if parsed.require_identity else Requirement.PREFER
     if parsed.kerberos is not None:
         from ...identity.kerberos.client import KerberosUser
         from ..presenting import Presents, Tickets
 
-        return Presents(Tickets(KerberosUser(parsed.kerberos), Requirement.PREFER))
+        return Presents(Tickets(KerberosUser(parsed.kerberos), requirement))
     credential = _credential(parsed)
-    return None if credential is None else Presentation(credential)
+    token = None if parsed.bearer_file is None else AccessToken(_secret(parsed.bearer_file, "an access token"))
+    if credential is None and token is None:
+        return None
+    try:
+        return Presentation(credential, token, requirement=requirement)
+    except ValueError as error:  # the token has other characters than a token
+        raise ConfigurationError(f"{parsed.bearer_file}: {error}") from None
 
 
 def _credential(parsed: argparse.Namespace) -> Credential | None:
-    from ...identity.credentials import JSONWebToken, Secret, Username, UsernameAndPasscode
+    from ...identity.credentials import JSONWebToken, SAMLAssertion, Secret, Username, UsernameAndPasscode
 
     if parsed.token_file is not None:
-        try:
-            return JSONWebToken(Secret(Path(parsed.token_file).read_bytes().strip()))
-        except OSError as error:
-            sentence = f"{parsed.token_file}: found no readable file ({error.strerror}), expected a JSON Web Token"
-            raise ConfigurationError(sentence) from None
+        return JSONWebToken(_secret(parsed.token_file, "a JSON Web Token"))
+    if parsed.saml_file is not None:
+        return SAMLAssertion(_secret(parsed.saml_file, "a SAML assertion"))
     if parsed.passcode_stdin:
         return UsernameAndPasscode(parsed.user, Secret(sys.stdin.buffer.readline().rstrip(b"\r\n")))
     return None if parsed.user is None else Username(parsed.user)
+
+
+def _secret(path: str, what: str) -> Secret:
+    from ...identity.credentials import Secret
+
+    try:
+        return Secret(Path(path).read_bytes().strip())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: found no readable file ({error.strerror}), expected {what}") from None

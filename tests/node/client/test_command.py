@@ -87,9 +87,19 @@ def test_who_does_not_check_the_identity_is_named(port, pki):
     (["--user", "a", "--kerberos", "dicom/b"], "not allowed with argument"),
     (["--timeout", "0"], "expected a number of seconds"),
     (["--token-file", "missing.jwt"], "missing.jwt: found no readable file"),
+    (["--saml-file", "missing.xml"], "missing.xml: found no readable file"),
+    (["--require-identity"], "--require-identity goes with an identity"),
+    (["--kerberos", "dicom/b", "--bearer-file", "token"], "--bearer-file came with --kerberos"),
+    (["--user", "a", "--token-file", "b"], "not allowed with argument"),
 ])
 def test_wrong_usage(options, sentence, pki, capsys):
     assert sentence in usage_error(capsys, "echo", "localhost:2762", "--ca", str(pki / "ca.pem"), *options)
+
+
+def test_what_is_no_option_is_not_repeated_with_what_follows_it(capsys):
+    assert usage_error(capsys, "echo", "localhost:2762", "--passcode", "Never-2-be-seen").endswith(
+        "unrecognized: --passcode\n")
+    assert "Never" not in usage_error(capsys, "echo", "localhost:2762", "--passcode=Never-2-be-seen")
 
 
 def test_without_authorities_nobody_is_called(capsys):
