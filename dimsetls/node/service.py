@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, signal
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService
@@ -218,11 +218,13 @@ def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
 
 @contextmanager
 def _signalled(call: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile SIGTERM and SIGINT make this call: a reactor that is stopping takes a second one for an error."""
-    former = {
-        number: signal(number, lambda number, frame: IReactorFromThreads(reactor).callFromThread(call))
-        for number in (SIGTERM, SIGINT)
-    }
+    """Meanwhile SIGTERM and SIGINT make this call: a reactor that is stopping takes a second one for an error.
+
+    One that ends the process is left so: whoever runs the node wants that of it (`dimsetls serve`).
+    """
+    former = {number: getsignal(number) for number in (SIGTERM, SIGINT) if getsignal(number) is not SIG_DFL}
+    for number in former:
+        signal(number, lambda number, frame: IReactorFromThreads(reactor).callFromThread(call))
     try:
         yield
     finally:
