@@ -145,6 +145,7 @@ def test_an_archive_is_asked_what_it_keeps(node: Node, pki: Path) -> None:
         run("store_scu", call(pki, port), "DIMSETLS", CT)
         assert run("commitment", call(pki, port), "DIMSETLS", CT_CLASS, UID) == f"{UID} is kept by DIMSETLS"
         assert run("commitment", call(pki, port), "DIMSETLS", CT_CLASS, "1.2.3") == "1.2.3 is not: 0112H"
+    assert not service.lines("could not report"), service.log
 
 
 def test_a_worklist_is_told_from_a_table(pki: Path, tmp_path: Path) -> None:

@@ -205,8 +205,11 @@ class Operations:
         for context in usable:
             if transfer_syntax in (None, context.transfer_syntax):
                 return context
+        from pydicom.uid import UID
+
         role = "" if not self._accepted(abstract_syntax) or usable else f" with us as {'SCP' if as_scp else 'SCU'}"
-        raise LocalProtocolError(f"{self._peer} accepted no presentation context for {abstract_syntax}{role}")
+        known = "" if (name := UID(abstract_syntax).name) == abstract_syntax else f" ({name})"
+        raise LocalProtocolError(f"{self._peer} accepted no presentation context for {abstract_syntax}{known}{role}")
 
     def context_for(self, instance: Instance) -> AcceptedContext:
         """The accepted context in which an instance can be sent. Raises `InstanceError` if there is none."""

@@ -97,6 +97,9 @@ def _useless_in_rule(made: Rule, section: Section) -> Iterator[tuple[str, str]]:
             yield option, "found besides unidentified = yes, expected one or the other: a user has these"
     if made.unidentified and made.view.names_user:
         yield "sees-referring-physicians", f"found {USER} besides unidentified = yes, expected one or the other"
+    for name in sorted(made.view.referring_physicians or ()):
+        if "{" in name.replace(USER, ""):
+            yield "sees-referring-physicians", f"found {name}, expected names, or {USER} for that of the user who asks"
     if not {Activity.QUERY, Activity.RETRIEVE} & set(made.may):
         for option in section.entries:
             if option.startswith("sees-"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ..errors import ConfigurationError
 from ..tls.policy import nearest
+from .arguments import DEFAULT_CONFIG, default_config
 
 if TYPE_CHECKING:
     from ..services.upkeep import Step
@@ -38,7 +39,7 @@ def add_index(commands: Any) -> None:
             name, help=short, description=f"{long} Exit status 1 says that problems were found.",
             epilog=f"Example: dimsetls index {name} --config var/dimsetls.ini --storage archive",
         )  # fmt: skip
-        action.add_argument("--config", required=True, metavar="FILE", help="the INI file")
+        action.add_argument("--config", metavar="FILE", help=f"the INI file ({DEFAULT_CONFIG})")
         action.add_argument("--storage", metavar="NAME", help="the [storage] section; without, all that are indexed")
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -49,7 +50,7 @@ def run_index(parsed: argparse.Namespace) -> int:
 
     found: list[str] = []
     reports: list[dict[str, object]] = []
-    for storage in chosen(load(parsed.config), parsed.storage):
+    for storage in chosen(load(parsed.config or default_config()), parsed.storage):
         done, problems = 0, list[str]()
         progress = _Progress(storage.name, sys.stderr)
         try:
@@ -68,9 +69,12 @@ def run_index(parsed: argparse.Namespace) -> int:
                 f"correct their owner, mode or file system and run dimsetls index {parsed.action} again"
             ) from error
         progress.clear()
-        what = "indexed" if parsed.action == "rebuild" else "compared"
+        if parsed.action == "rebuild":
+            what, done, words = "indexed", done - len(problems), "indexed"  # a file with a problem is not
+        else:
+            what, words = "compared", "rows and files compared"
         if not parsed.json:
-            sys.stdout.write(f"[storage {storage.name}] {done} {what}, {len(problems) or 'no'} "
+            sys.stdout.write(f"[storage {storage.name}] {done} {words}, {len(problems) or 'no'} "
                              f"problem{'' if len(problems) == 1 else 's'} found\n")
         reports.append({"name": storage.name, what: done, "problems": problems})
         found += problems

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigurationError
-from .arguments import ExitStatus, number
+from .arguments import DEFAULT_CONFIG, ExitStatus, default_config, number
 from .index import chosen
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_queue(commands: Any) -> None:
         if name != "list":
             action.add_argument("uids", nargs="*", metavar="UID", help="the SOP Instance UIDs; without, all")
             action.add_argument("--state", choices=_STATES, help="only those in this state")
-        action.add_argument("--config", required=True, metavar="FILE", help="the INI file")
+        action.add_argument("--config", metavar="FILE", help=f"the INI file ({DEFAULT_CONFIG})")
         action.add_argument("--storage", metavar="NAME", help="the [storage] section; without, all that have a queue")
         action.add_argument("--rule", metavar="NAME", help="only of this [forward] section, which may be gone")
         action.add_argument("--peer", metavar="NAME", help="only for this [peer] section, which may be gone")
@@ -68,7 +68,7 @@ def run_queue(parsed: argparse.Namespace) -> int:
 
     if parsed.action == "drop" and not parsed.uids and parsed.state is None:
         parsed.refuse("say what is to be forgotten: --state STATE or UIDs")
-    config = load(parsed.config)
+    config = load(parsed.config or default_config())
     do = {"list": _list, "show": _show, "retry": _change, "drop": _change}[parsed.action]
     reports = []
     for storage in chosen(config, parsed.storage):
@@ -147,8 +147,8 @@ def _in_words(tally: Tally | None, now: float) -> str:
         return "nothing yet"
     oldest = f" (the oldest for {_age(now - tally.oldest)})" if tally.oldest is not None else ""
     hold = _current(tally, now)
-    alone = "" if hold is None else (f"; next try in {_age(hold.due - now)}, as the last {hold.failures} failed: "
-                                     f"{hold.error}")
+    alone = "" if hold is None else (f"; next try in {_age(hold.due - now)}, as the last "
+                                     f"{f'{hold.failures} ' if hold.failures > 1 else ''}failed: {hold.error}")
     return f"{tally.waiting} waiting{oldest}, {tally.dead} dead, {tally.sent} sent{alone}"
 
 

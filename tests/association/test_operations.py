@@ -549,7 +549,10 @@ def test_a_notification_is_for_the_scp_to_send():
     assert isinstance(pair.fails(pair.association.n_action(COMMITMENT, "1.2.3", 1)), LocalProtocolError)
     default = Pair(serving(n_event_report=n_event_report))
     error = default.fails(default.association.n_event_report(COMMITMENT, "1.2.3", 1))
-    assert str(error) == f"DIMSETLS accepted no presentation context for {COMMITMENT} with us as SCP"
+    assert str(error) == (
+        f"DIMSETLS accepted no presentation context for {COMMITMENT} (Storage Commitment Push Model SOP Class) "
+        "with us as SCP"
+    )
 
 
 def test_a_handler_may_notify_on_the_association_of_its_request():

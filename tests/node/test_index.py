@@ -35,14 +35,14 @@ def test_what_is_missing_is_told_and_a_rebuild_brings_it_back(
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 13
     assert all("expected its instance 1.1.1." in line for line in said[:-1])
-    assert said[-1] == "[storage archive] 12 compared, 12 problems found"
+    assert said[-1] == "[storage archive] 12 rows and files compared, 12 problems found"
     assert main(["index", "rebuild", *command]) == 0
     said, progress = capsys.readouterr()
     assert said == "[storage archive] 12 indexed, no problems found\n"
     assert progress.splitlines()[-1] == "[storage archive] 12 of 12 (100 %)"
     assert 2 <= len(progress.splitlines()) <= 10
     assert main(["index", "verify", *command[:2]]) == 0
-    assert capsys.readouterr().out == "[storage archive] 24 compared, no problems found\n"
+    assert capsys.readouterr().out == "[storage archive] 24 rows and files compared, no problems found\n"
 
 
 def test_a_file_that_is_no_instance_is_told(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,15 @@ def test_a_file_that_is_no_instance_is_told(config: Path, capsys: pytest.Capture
     assert main(["index", "rebuild", "--config", str(config)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("notes.txt: expected a Part 10 file")
-    assert said[1] == "[storage archive] 13 indexed, 1 problem found"
+    assert said[1] == "[storage archive] 12 indexed, 1 problem found"
+
+
+def test_the_configuration_is_found_as_for_other_commands(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIMSETLS_CONFIG", str(config))
+    assert main(["index", "rebuild"]) == 0
+    assert capsys.readouterr().out == "[storage archive] 12 indexed, no problems found\n"
 
 
 @pytest.mark.parametrize(("name", "sentence"), [

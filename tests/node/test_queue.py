@@ -85,7 +85,7 @@ def test_list_counts_and_says_what_stands_in_the_way(config: str, capsys: pytest
         "configuration has this no more",
         "[storage archive] [forward to-pacs] to [peer backup]: nothing yet",
         "[storage archive] [forward to-pacs] to [peer pacs]: 2 waiting (the oldest for 20 s), 1 dead, 1 sent; next try "
-        "in 10 s, as the last 1 failed: connection refused",
+        "in 10 s, as the last failed: connection refused",
     ]
     assert asked(capsys, config, "list", "--peer", "pacs", status=1) == {"queues": [{
         "rule": "to-pacs", "peer": "pacs", "configured": True, "waiting": 2, "dead": 1, "sent": 1, "oldestSeconds": 20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -72,7 +73,8 @@ def _dataset(level: Level, keys: Sequence[str]) -> Dataset:
         keyword, _, value = key.partition("=")
         element = _element(keyword, value)
         if element.tag in dataset:
-            raise ValueError(f"{keyword} came twice, expected each key once; values are separated by backslashes")
+            raise ValueError(f"{keyword} came twice, expected each key once: what is matched is shown too, and "
+                             "values are separated by backslashes")
         dataset.add(element)
     dataset.QueryRetrieveLevel = level.value
     if not all(key.isascii() for key in keys):
@@ -113,14 +115,21 @@ def columns(query: Dataset) -> list[str]:
 def table(matches: Sequence[Dataset], keywords: Sequence[str]) -> Iterator[str]:
     """Lines of a table, its heading first; nothing that a peer sends moves the cursor."""
     rows = [[_text(match.get(keyword)) for keyword in keywords] for match in matches]
-    widths = [max(map(len, column)) for column in zip(keywords, *rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(keywords, *rows, strict=True)]
     for row in (list(keywords), *rows):
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        cells = (text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 def dicom_json(matches: Iterable[Dataset]) -> str:
     """The matches as the DICOM JSON Model (PS3.18 Annex F)."""
     return json.dumps([match.to_json_dict(suppress_invalid_tags=True) for match in matches], ensure_ascii=False)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: characters of East Asia take two each, and those that combine with another none."""
+    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+               for each in text)  # fmt: skip
 
 
 def _text(value: Any) -> str:

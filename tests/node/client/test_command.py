@@ -11,6 +11,7 @@ import pytest
 from pydicom import Dataset
 
 from dimsetls.node.cli import main
+from dimsetls.node.client.querying import table
 
 from ...peers import dcmtk
 from ...peers.instances import named, shipped
@@ -288,6 +289,14 @@ def test_find_prints_a_table(pki):
         ["StudyDate", "PatientName", "StudyInstanceUID"], ["Müller^Änne", "1.2.3"], ["Doe^?Jane", "1.2.3"],
     ]
     assert (asked[0].QueryRetrieveLevel, asked[0].PatientName, asked[0].StudyDate) == ("STUDY", "M*", "")
+
+
+def test_columns_are_as_wide_as_a_terminal_shows_them():
+    match = Dataset()
+    match.PatientName, match.StudyInstanceUID = "Yamada^Tarou=山田^太郎", "1.2.3"
+    assert [*table([match], ["PatientName", "StudyInstanceUID"])] == [
+        f"PatientName{' ' * 11}  StudyInstanceUID", "Yamada^Tarou=山田^太郎  1.2.3",
+    ]
 
 
 def test_find_in_json_and_in_the_patient_root(pki):

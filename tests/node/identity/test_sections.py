@@ -93,6 +93,15 @@ def test_what_a_rule_lets_one_see(node: Node) -> None:
     )}  # fmt: skip
 
 
+def test_what_could_never_be_seen_is_a_mistake(node: Node) -> None:
+    node.set("rule some", may="query", sees_modalities="ct", sees_referring_physicians="{usr}, Doe^{user}")
+    assert problems(node) == [
+        "[rule some] sees-modalities: found 'ct', expected a modality such as CT: 1 to 16 capital letters, digits, "
+        "spaces and underscores; did you mean CT?",
+        "[rule some] sees-referring-physicians: found {usr}, expected names, or {user} for that of the user who asks",
+    ]
+
+
 def test_what_nobody_queries_cannot_be_restricted(node: Node) -> None:
     node.set("rule some", may="store", sees_modalities="CT", unidentified="yes", sees_referring_physicians="{user}")
     assert problems(node) == [
