@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="how often every peer does every row (default 5)")
     add("--quick", action="store_true", help="about a fifth of the work: to see that it runs, not to quote")
-    add("--peers", type=_names_of(PEERS), default=[*PEERS], metavar="A,B", help=f"of {', '.join(PEERS)} (default all)")
-    add("--rows", type=_names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
+    add("--peers", type=names_of(PEERS), default=[*PEERS], metavar="A,B", help=f"of {', '.join(PEERS)} (default all)")
+    add("--rows", type=names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
     add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
     options = parser.parse_args(arguments)
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(run.error for run in runs) else 0
 
 
-def _names_of(known: Collection[str]) -> Callable[[str], list[str]]:
+def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """The type of an option that takes some of these names."""
     def names(text: str) -> list[str]:
         if unknown := [name for name in text.split(",") if name not in known]:
             raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, but got {', '.join(unknown)}")

@@ -285,13 +285,18 @@ def run_program(command: list[str], environment: dict[str, str], cpus: set[int])
 
 # What was stored
 
+def instances(folder: Path) -> list[Path]:
+    """The files in a store; what is hidden is the server's own, such as an index."""
+    return [path for path in folder.rglob("[!.]*") if path.is_file()]
+
+
 def check_stored(folder: Path, row: Row) -> None:
     """Compare count, size and every byte of the data sets with what was sent."""
     expected = {instance_uid(association, number).encode()
                 for association in range(row.associations) for number in range(row.count)}
     sent = data_set(row.size, instance_uid(0, 0)) if expected else bytearray()
     uid_at = sent.find(instance_uid(0, 0).encode())
-    for path in (path for path in folder.rglob("*") if path.is_file()):
+    for path in instances(folder):
         with path.open("rb") as file:
             head = file.read(144)
             if head[128:132] != b"DICM":
@@ -338,7 +343,7 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
     with Server(peer, site, environment, server_cpus) as server:
         try:
             run_client(replace(load, count=min(row.count, 4), size=min(row.size, MEBIBYTE), seconds=0.2), client_cpus)
-            for path in [path for path in site.store.rglob("*") if path.is_file()]:
+            for path in instances(site.store):
                 path.unlink()
             with watch(server, site.store, row) as peak:
                 cpu, busy, began = server.cpu(), busy_elsewhere(), time.monotonic()

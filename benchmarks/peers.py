@@ -105,21 +105,23 @@ revocation-check = not checked - i understand the risk
 transport = {transport}
 
 [ae {title}]
+services = {services}
 storage = benchmark
 maximum-length = {length}
 
 [storage benchmark]
 directory = {store}
-# The other peers do not wait for the disk either.
-fsync = none
+fsync = {fsync}
+index = {index}
 """
 
 
-def dimsetls(site: Site, transport: str = "stream") -> list[str]:
-    """Ours, with the defaults of every option that the work does not fix."""
+def dimsetls(site: Site, transport: str = "stream", fsync: str = "none", index: str = "no") -> list[str]:
+    """Ours, with the defaults of every option that the work does not fix. The other peers do not wait for the disk."""
     ini = site.scratch / "dimsetls.ini"
     ini.write_text(INI.format(
-        port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport
+        port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport,
+        services="verification, storage" + (", query" if index == "yes" else ""), fsync=fsync, index=index,
     ))
     return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
 
