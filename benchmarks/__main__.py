@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from . import idle
 from .client import Kind
 from .measure import Measurement, Row, make_keys, measure
 from .peers import PEERS
@@ -40,6 +41,9 @@ def quick(row: Row) -> Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if every run did its work, 1 if one failed, 2 if none could be made."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["idle"]:
+        return idle.main(given[1:])
     parser = argparse.ArgumentParser("python -m benchmarks", description="Our SCP and its peers on the same work.")
     names = [row.name for row in ROWS]
     add = parser.add_argument
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rows", type=names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
     add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running server is stopped
     rows = [quick(row) if options.quick else row for row in ROWS if row.name in options.rows]
 

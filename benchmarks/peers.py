@@ -96,6 +96,12 @@ INI = """\
 port = {port}
 tls = benchmark
 aes = {title}
+limits = benchmark
+
+[limits benchmark]
+associations = 20000
+associations-per-address = 20000
+associations-per-calling-ae = 20000
 
 [tls benchmark]
 certificate = {keys}/server.pem
