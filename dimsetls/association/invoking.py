@@ -138,10 +138,10 @@ class InvokingUser:
         self._is_busy = is_busy
         self._settled = settled
         self._invoked: dict[int, Invocation] = {}
-        self._waiting: deque[Invocation] = deque()
-        self._active: set[Invocation] = set()
+        self._waiting: list[Invocation] = []
+        self._active: dict[Invocation, None] = {}
         """Those that are started: never more than the window."""
-        self._sending: set[Deferred[None]] = set()
+        self._sending: dict[Deferred[None], None] = {}
         self._next_message_id = 1
 
     # For callers ---------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class InvokingUser:
     def drop_waiting(self, error: DimsetlsError) -> None:
         """No further request goes out; those that wait for their turn fail."""
         while self._waiting:
-            invocation = self._waiting.popleft()
+            invocation = self._waiting.pop(0)
             del self._invoked[invocation.message.message_id]
             invocation.fail(error)
 
@@ -237,11 +237,11 @@ class InvokingUser:
 
     def _advance(self) -> None:
         while self._waiting and (not self.window or len(self._active) < self.window):
-            invocation = self._waiting.popleft()
+            invocation = self._waiting.pop(0)
             invocation.is_started = True
-            self._active.add(invocation)
+            self._active[invocation] = None
             sending = Deferred.fromCoroutine(self._send(invocation))
-            self._sending.add(sending)
+            self._sending[sending] = None
             sending.addBoth(partial(_discard, self._sending, sending))
 
     async def _send(self, invocation: Invocation) -> None:
@@ -304,7 +304,7 @@ class InvokingUser:
         self._invoked.pop(invocation.message.message_id, None)
         self._protocol.hold(invocation, False)
         if invocation.is_started:
-            self._active.discard(invocation)
+            self._active.pop(invocation, None)
         else:
             self._waiting.remove(invocation)
         if error is not None:
@@ -338,8 +338,8 @@ class _Collector:
         self._finished(bytes(self._data))
 
 
-def _discard(sending: set[Deferred[None]], which: Deferred[None], result: object) -> None:
-    sending.discard(which)
+def _discard(sending: dict[Deferred[None], None], which: Deferred[None], result: object) -> None:
+    sending.pop(which, None)
 
 
 def _cancel(invocation: Invocation) -> None:

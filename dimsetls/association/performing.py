@@ -79,7 +79,7 @@ class PerformingUser:
         self._window = window
         self._is_requestor = is_requestor
         self._performing: dict[int, Operation] = {}
-        self._running: set[Deferred[None]] = set()
+        self._running: dict[Deferred[None], None] = {}
         self._answering = Answering(association, outbox)
 
     @property
@@ -102,8 +102,8 @@ class PerformingUser:
         if not is_duplicate:
             self._performing[operation.message_id] = operation
         running = Deferred.fromCoroutine(self._perform(operation, is_duplicate))
-        self._running.add(running)
-        running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.discard(running))
+        self._running[running] = None
+        running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.pop(running, None))
 
     def cancel(self, message_id: int) -> None:
         """C-CANCEL; for an operation that is not under way it is ignored (PS3.7 §9.3.2.3)."""

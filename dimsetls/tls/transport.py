@@ -30,7 +30,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from .transport_room import RECORD, PublicRoom, Room
+from .transport_room import RECORD, PublicRoom, Room, shrink
 
 # Read of a socket at once: a PDU of the length that we announce. OpenSSL keeps a third more for each connection. Half
 # as much costs 12 to 18 % more CPU a byte; twice as much 5 to 11 % less, and too much memory.
@@ -344,6 +344,11 @@ class TLSTransport(ProtocolWrapper):
     def unregisterProducer(self) -> None:
         self._output.unregister()
         self._shut_down_if_all_is_said()
+
+    def rest(self) -> None:
+        """Keep no more memory than a connection needs that rests; nothing is lost where it does not."""
+        if not self._is_over:
+            shrink(self._connection)
 
     def getHandle(self) -> SSL.Connection | None:
         """The TLS connection; None once it is lost."""

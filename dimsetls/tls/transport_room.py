@@ -1,4 +1,7 @@
-"""Where plain text goes as it leaves OpenSSL: a piece of memory that is used again and again."""
+"""Where plain text goes as it leaves OpenSSL: a piece of memory that is used again and again.
+
+And what waits on the other side of it, which is small again when nothing does.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,25 @@ class BoundRoom(PublicRoom):
 
 
 KNOWN = range(25, 27)
-"""Major versions of pyOpenSSL in which `recv_into` is SSL_read on `_ssl`, and `_raise_ssl_error` where that fails."""
+"""Major versions of pyOpenSSL in which `recv_into` is SSL_read on `_ssl`, and `_raise_ssl_error` where that fails;
+`_into_ssl` and `_from_ssl` are the memory between that and the network."""
 
-Room = BoundRoom if int(version("pyOpenSSL").partition(".")[0]) in KNOWN else PublicRoom
+IS_KNOWN = int(version("pyOpenSSL").partition(".")[0]) in KNOWN
+
+
+def shrink(connection: SSL.Connection) -> None:
+    """Give OpenSSL new buffers towards the network, unless something waits in the old ones.
+
+    They grow and never shrink: to some 4 KB by a handshake, a tenth of what a connection takes, and to 170 KB by a read
+    of 128. Nothing is done where the connection may have others than those we know.
+    """
+    if not IS_KNOWN:
+        return
+    used = ffi.new("char **")
+    if lib.BIO_get_mem_data(connection._into_ssl, used) or lib.BIO_get_mem_data(connection._from_ssl, used):
+        return
+    connection._into_ssl, connection._from_ssl = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
+    lib.SSL_set_bio(connection._ssl, connection._into_ssl, connection._from_ssl)  # which frees the old ones
+
+
+Room = BoundRoom if IS_KNOWN else PublicRoom

@@ -235,6 +235,21 @@ def test_a_message_that_the_peer_does_not_go_on_with_is_idleness_though_a_handle
     assert peer.received[-1] == Abort(0, 0)
 
 
+def test_an_association_that_rests_keeps_no_buffers_that_it_filled(authority):
+    stage = Stage(tls=authority, timeouts=T)
+    peer = stage.associated()
+    rests = []
+    (protocol,) = (acceptor._protocol for acceptor in stage.factory._acceptors)
+    protocol.transport.rest = lambda: rests.append(stage.link.seconds())
+    look = T.idle / LOOKS
+    peer.send(store(bytes(1 << 18)))
+    stage.link.pump([look] * 4)
+    assert rests == [look]  # once, at the first look after something came
+    peer.send(echo(9))
+    stage.link.pump([look] * 2)
+    assert rests == [look, 5 * look]
+
+
 # A PDU that does not end -----------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import pytest
 from OpenSSL import SSL
 
 from dimsetls.testing import tamper
-from dimsetls.tls.transport_room import KNOWN, RECORD, BoundRoom, PublicRoom, Room
+from dimsetls.tls.transport_room import KNOWN, RECORD, BoundRoom, PublicRoom, Room, shrink
 
 SIZE = 8 * RECORD
 
@@ -107,6 +107,32 @@ def test_a_lost_connection_is_the_same_error(both):
 
     fills, end, _ = both(cut)
     assert (fills, end) == (words(10), SSL.SysCallError)
+
+
+def test_nothing_that_waits_is_lost_when_buffers_shrink(link, policy):
+    wire = link(policy).pump()
+    server = wire.server.getHandle()
+    before = server._into_ssl
+    server.bio_write(sent(wire, 5, RECORD)[:-1])
+    server.send(b"to be sent")
+    shrink(server)
+    assert server._into_ssl == before
+    assert server.recv(5) == words(5)[0]
+    wire.client.getHandle().bio_write(server.bio_read(RECORD))
+    assert wire.client.getHandle().recv(RECORD) == b"to be sent"
+
+
+def test_after_buffers_shrink_both_sides_go_on(link, policy):
+    wire = link(policy).pump()
+    for end in (wire.server, wire.client):
+        before = end.getHandle()._into_ssl, end.getHandle()._from_ssl
+        shrink(end.getHandle())
+        after = end.getHandle()._into_ssl, end.getHandle()._from_ssl
+        assert (before[0] != after[0], before[1] != after[1]) == (True, True)
+    wire.client_user.transport.write(bytes(range(256)) * 1000)
+    wire.server_user.transport.write(b"and back")
+    wire.pump()
+    assert (wire.server_user.received, wire.client_user.received) == (bytes(range(256)) * 1000, b"and back")
 
 
 def test_the_bindings_are_used_where_they_are_known():
