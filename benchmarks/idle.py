@@ -27,6 +27,8 @@ from .report import machine, number
 OURS = [name for name in PEERS if name.startswith("dimsetls")]
 SETTLED = 2.0
 """Seconds in which nothing comes, so that what is to be given back is given back."""
+CLOSED = 120.0
+"""Seconds in which connections that were cut are to be closed."""
 WARM = 200
 """Associations before the first look: by then every module is loaded, and every cache has its entries."""
 BETWEEN = 0.005
@@ -50,6 +52,13 @@ def look(server: Server) -> Look:
     time.sleep(SETTLED)
     process = Path(f"/proc/{server.process.pid}")
     return Look(server.resident("VmRSS"), *(len(os.listdir(process / each)) for each in ("fd", "task")))
+
+
+def emptied(server: Server, before: Look) -> None:
+    """Wait until the server has closed what it had open besides; what does not close is to be seen."""
+    until = time.monotonic() + CLOSED
+    while len(os.listdir(f"/proc/{server.process.pid}/fd")) > before.descriptors and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -105,6 +114,7 @@ def measure(server: Server, load: Load, size: int, seconds: float) -> Iterator[s
         p99 = taken[len(taken) * 99 // 100]
         yield (f"C-ECHO meanwhile: median {number(statistics.median(taken) * 1e3)} ms, p99 {number(p99 * 1e3)} ms of "
                f"{len(taken)}")
+    emptied(server, before)
     after = look(server) - before
     yield (f"when they are gone: {after.resident / 1e6:+.1f} MB, {after.descriptors:+} descriptors, "
            f"{after.threads:+} threads")

@@ -24,6 +24,7 @@ from .requests import StoreRequest
 from .stream import HIGH_WATER
 
 if TYPE_CHECKING:
+    from .performing import PerformingUser
     from .protocol import AssociationProtocol
 
 Pieces = Callable[[int], AsyncIterator[Piece]]
@@ -118,7 +119,7 @@ class Invocation:
 class InvokingUser:
     """Invokes operations on one association in the order in which they are asked for.
 
-    What is beyond the window waits for its turn. `fail(error)` ends the association, `is_busy()` says whether the peer
+    What is beyond the window waits for its turn. `fail(error)` ends the association, `performing` says whether the peer
     waits for us, `settled()` is called when an operation is over.
     """
 
@@ -128,14 +129,14 @@ class InvokingUser:
         outbox: Outbox,
         window: int,
         fail: Callable[[DimsetlsError], None],
-        is_busy: Callable[[], bool],
+        performing: PerformingUser,
         settled: Callable[[], None],
     ) -> None:
         self.window = window
         self._protocol = protocol
         self._outbox = outbox
         self._fail = fail
-        self._is_busy = is_busy
+        self._performing = performing
         self._settled = settled
         self._invoked: dict[int, Invocation] = {}
         self._waiting: list[Invocation] = []
@@ -278,7 +279,7 @@ class InvokingUser:
         is_held = self._protocol.is_held  # the silence is ours: nothing is read
         # The sub-operations of a C-GET come on this association; that one is under way is sign enough of life.
         is_retrieving = isinstance(invocation.message, CGetRQ)
-        if is_held or (is_retrieving and (self._is_busy() or self._protocol.pdus_received != invocation.pdus)):
+        if is_held or (is_retrieving and (self._performing.busy or self._protocol.pdus_received != invocation.pdus)):
             self._await_response(invocation)
             return
         detail = f"no response to {invocation.message.name} within {self._protocol.timeouts.response:g} s"

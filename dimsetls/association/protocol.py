@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from typing import Protocol as Typing
@@ -117,7 +116,7 @@ class AssociationProtocol(Protocol):
         self._handshake_deadline: IDelayedCall | None = None
         self._artim: IDelayedCall | None = None
         self._close_deadline: IDelayedCall | None = None
-        self._quickack: Callable[[], object] | None = None
+        self._quick: socket.socket | None = None  # that is told TCP_QUICKACK for each read
         self._has_answered = False  # what came last
         self._holds: dict[Hashable, None] = {}  # as a set; empty, a set takes three times as much
         self._rested_at = -1  # with so many PDUs received
@@ -142,7 +141,7 @@ class AssociationProtocol(Protocol):
         transport = self.transport
         self._evidence = evidence_of(transport)
         self.peer_host, self.peer = _address(transport.getPeer())
-        self._quickack = _tune(transport)
+        self._quick = _tune(transport)
         transport.registerProducer(self, True)
         self.user.connected()
         if self._evidence is None:
@@ -171,8 +170,8 @@ class AssociationProtocol(Protocol):
             self._pdu_timer.watch()
         # Without quick ACKs a peer with Nagle's algorithm waits 40 ms for each answer (DCMTK's default; measured 55 to
         # 70 times slower). An answer carries the ACK itself.
-        if self._quickack is not None and not self._has_answered:
-            self._quickack()
+        if self._quick is not None and not self._has_answered:
+            self._quick.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         for call in (self._handshake_deadline, self._artim, self._close_deadline):
@@ -180,7 +179,7 @@ class AssociationProtocol(Protocol):
                 call.cancel()
         for timer in (self._pdu_timer, self._idle_timer, self._write_timer):
             timer.cancel()
-        self._quickack = None  # the socket is closed, be it by what its last bytes brought about
+        self._quick = None  # the socket is closed, be it by what its last bytes brought about
         fault = self.cause or classify(reason, self._evidence)
         self.perform(self._provider.transport_closed(fault.reason, str(fault)))
         self.user.closed(fault)
@@ -426,15 +425,13 @@ def _address(peer: object) -> tuple[str, str]:
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _tune(transport: object) -> Callable[[], object] | None:
-    """Set TCP_NODELAY; return what to call on each read for TCP_QUICKACK, where there is such a thing."""
+def _tune(transport: object) -> socket.socket | None:
+    """Set TCP_NODELAY; return the socket that is to be told TCP_QUICKACK, where there is such a thing."""
     sock = _socket_below(transport)
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if not hasattr(socket, "TCP_QUICKACK"):
-        return None
-    return partial(sock.setsockopt, socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    return sock if hasattr(socket, "TCP_QUICKACK") else None
 
 
 def _socket_below(transport: object) -> socket.socket | None:

@@ -66,9 +66,7 @@ class Association(Operations):
             ours, theirs = theirs, ours
         self._outbox = Outbox(protocol, agreement.peer.maximum_length)
         self._performing = PerformingUser(self, self._outbox, services, permission, theirs, is_requestor)
-        self._invoking = InvokingUser(
-            protocol, self._outbox, ours, self.violated, lambda: self._performing.busy, self._settled
-        )
+        self._invoking = InvokingUser(protocol, self._outbox, ours, self.violated, self._performing, self._settled)
         self._wear = Wear.FRESH
         self._retired: AssociationRetired | None = None  # what a further request is refused with
         self.receiver = MessageAssembler(self.contexts, self._begin_message)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
+from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -77,8 +78,8 @@ def read_session(transport: object) -> TLSSession | None:
     server_name = connection.get_servername()
     group_name: Callable[[], str | None] = getattr(connection, "get_group_name", lambda: None)
     return TLSSession(
-        version=connection.get_protocol_version_name(),
-        cipher_suite=connection.get_cipher_name() or "",
+        version=intern(connection.get_protocol_version_name()),  # few words for all of ten thousand connections
+        cipher_suite=intern(connection.get_cipher_name() or ""),
         group=group_name(),
         alpn=alpn.decode("ascii", "replace") if alpn else None,
         server_name=server_name.decode("ascii", "replace") if server_name else None,
