@@ -19,8 +19,9 @@ Verdict = Callable[[SSL.Connection, X509, int, int], int]
 CAN_RESTRICT_GROUPS = hasattr(lib, "SSL_CTX_set1_curves_list")
 
 _ACCEPTED, _REFUSED = 1, 0
-_NAME_KNOWN, _NAME_UNKNOWN = 0, 2
+_GOES_ON, _ENDS = 0, 2
 """SSL_TLSEXT_ERR_OK and SSL_TLSEXT_ERR_ALERT_FATAL, whose alert is unrecognized_name unless another is set."""
+_ALLOW_NO_DHE_KEX = 1 << 10
 
 # RFC 7919 Appendix A.1: a group anyone can check, of the size that RFC 9325 §4.5 asks for and old peers still can.
 _FFDHE2048 = b"""-----BEGIN DH PARAMETERS-----
@@ -87,21 +88,46 @@ def set_verify(context: SSL.Context, mode: int, verdict: Verdict) -> None:
         return _REFUSED
 
     lib.SSL_CTX_set_verify(context._context, mode, accepts_or_says_why)
-    context._dimsetls_verify = accepts_or_says_why  # type: ignore[attr-defined]  # C keeps no reference
+    # C keeps no reference. A connection keeps this object, even where it was given another context since.
+    context._verify_helper._dimsetls = accepts_or_says_why  # type: ignore[union-attr]
 
 
-def choose_by_name(context: SSL.Context, choose: Callable[[SSL.Connection], bool]) -> None:
-    """SSL_CTX_set_tlsext_servername_callback: `choose` says whether the connection may go on; if not, alert 112.
+def choose_by_name(context: SSL.Context, choose: Callable[[SSL.Connection], int | None]) -> None:
+    """SSL_CTX_set_tlsext_servername_callback: `choose` gives the alert that ends the connection, None if it goes on.
+
+    It is called in every handshake of a server, be there a name or not, when it is settled whether it is a resumption.
 
     The callback of pyOpenSSL refuses by raising, which before version 26 does not refuse (CVE-2026-27448), and
     from then on prints a traceback for every stranger that calls.
     """
-    @ffi.callback("int (*)(SSL *, int *, void *)", error=_NAME_UNKNOWN)  # type: ignore[untyped-decorator]
-    def chosen(ssl: Any, _alert: Any, _argument: Any) -> int:
-        return _NAME_KNOWN if choose(SSL.Connection._reverse_mapping[ssl]) else _NAME_UNKNOWN
+    @ffi.callback("int (*)(SSL *, int *, void *)", error=_ENDS)  # type: ignore[untyped-decorator]
+    def chosen(ssl: Any, alert: Any, _argument: Any) -> int:
+        refusal = choose(SSL.Connection._reverse_mapping[ssl])
+        if refusal is None:
+            return _GOES_ON
+        alert[0] = refusal
+        return _ENDS
 
     lib.SSL_CTX_set_tlsext_servername_callback(context._context, chosen)
     context._dimsetls_names = chosen  # type: ignore[attr-defined]  # C keeps no reference
+
+
+def withhold_tickets(connection: SSL.Connection) -> None:
+    """SSL_set_options: no ticket on this connection that could be used.
+
+    Once a certificate was judged, OpenSSL sends one in TLS 1.3 all the same: it names a session that nobody keeps.
+    """
+    lib.SSL_set_options(connection._ssl, SSL.OP_NO_TICKET)
+
+
+def may_resume_without_key_exchange(connection: SSL.Connection) -> bool:
+    """SSL_get_options: whether a session may be taken up without forward secrecy (psk_ke; RFC 9325 §3.4)."""
+    return bool(lib.SSL_get_options(connection._ssl) & _ALLOW_NO_DHE_KEX)
+
+
+def takes_early_data(session: SSL.Session) -> bool:
+    """SSL_SESSION_get_max_early_data: whether the server that gave the session takes 0-RTT."""
+    return bool(lib.SSL_SESSION_get_max_early_data(session._session))
 
 
 def was_resumed(connection: SSL.Connection) -> bool:

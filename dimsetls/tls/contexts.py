@@ -7,7 +7,7 @@ suites, renegotiation, groups nor a refusal by ALPN, and whose default suites in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -28,12 +28,14 @@ from .bindings import (
     restrict_signature_algorithms,
     set_verify,
     use_finite_field_group,
+    was_resumed,
 )
 from .evidence import UNREADABLE, ObservedConnection, Refusal, RefusedAfterHandshake, record_event, record_verdict
 from .judgement import Code, Objection, Role, misuses, weaknesses
 from .material import KeyMaterial, TrustRoots, name_of
 from .ocsp import must_staple, stapled_refusal
 from .policy import BCP195_RFC9325, ClientCertificate, TLSPolicy
+from .resumption import Now, Sessions, Tickets, utc_now
 from .revocation import UNCHECKED, Revocation
 from .rules import CertificateRule
 from .session import REMEMBERED_CERTIFICATES, PeerCertificate
@@ -43,6 +45,9 @@ _VERIFY_CLIENT = {
     ClientCertificate.OPTIONAL: SSL.VERIFY_PEER,
     ClientCertificate.NONE: SSL.VERIFY_NONE,
 }
+
+
+_UNRECOGNIZED_NAME = 112
 
 
 class NoApplicationProtocol(SSL.Error):
@@ -66,7 +71,7 @@ class ServerConnectionCreator:
 
     The certificates of `named` are for clients that ask for one of their DNS names (RFC 6066 §3); everyone else gets
     `key_material`, save that with `strict_names` a name that no certificate has is refused. With `require_alpn`,
-    so is a client that does not offer DICOM by ALPN.
+    so is a client that does not offer DICOM by ALPN. With `resumption`, so long a client may take its session up again.
     """
 
     def __init__(
@@ -80,38 +85,58 @@ class ServerConnectionCreator:
         named: Sequence[KeyMaterial] = (),
         strict_names: bool = False,
         require_alpn: bool = False,
+        resumption: timedelta | None = None,
+        now: Now = utc_now,
     ) -> None:
         self.policy = policy
+        self.resumption = resumption
         self._strict_names = strict_names
         self._connection = _ConnectionWithProtocol if require_alpn else ObservedConnection
-        self._context, self.not_enforced = self._make_context(key_material, trust_roots, revocation, stapled or {})
-        self._by_name = dict.fromkeys(_dns_names(key_material), self._context)
+        self._tickets = Tickets(resumption, revocation.end, now) if resumption is not None else None
+        self._make = partial(self._make_context, trust_roots=trust_roots, revocation=revocation, stapled=stapled or {})
         served: list[tuple[str | None, KeyMaterial]] = [(None, key_material)]
+        self._materials = dict.fromkeys(_dns_names(key_material), key_material)
         for material in named:
-            new = [name for name in _dns_names(material) if name not in self._by_name]
+            new = [name for name in _dns_names(material) if name not in self._materials]
             if not new:
                 raise ConfigurationError(
                     f"certificate {name_of(material.certificate)} would never be chosen, since it has no DNS name that "
                     "those before it have not; expected one of its own in subjectAltName"
                 )
-            context, _ = self._make_context(material, trust_roots, revocation, stapled or {})
-            self._by_name |= dict.fromkeys(new, context)
+            self._materials |= dict.fromkeys(new, material)
             served.append((new[0].replace("*", "any"), material))
         self.served = tuple(served)
         """What is presented, each with a name to ask for it by."""
-        choose_by_name(self._context, self._choose)
+        self._make_contexts()
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
+        if self._tickets is not None and self._tickets.is_key_worn:
+            self._make_contexts()
         return self._connection(self._context, is_server=True)
+
+    def _make_contexts(self) -> None:
+        """One for each certificate, with which comes another key for tickets."""
+        made = [(material, *self._make(material)) for _, material in self.served]
+        _, self._context, self.not_enforced = made[0]
+        self._by_name = {
+            name: next(context for material, context, _ in made if material is wanted)
+            for name, wanted in self._materials.items()
+        }
+        choose_by_name(self._context, self._choose)
 
     def _make_context(
         self,
         key_material: KeyMaterial,
+        *,
         trust_roots: TrustRoots,
         revocation: Revocation,
         stapled: Mapping[x509.Certificate, Callable[[], bytes]],
     ) -> tuple[SSL.Context, tuple[str, ...]]:
-        context, not_enforced = _context(SSL.TLS_SERVER_METHOD, self.policy, trust_roots, revocation)
+        context, not_enforced = _context(
+            SSL.TLS_SERVER_METHOD, self.policy, trust_roots, revocation, with_tickets=self._tickets is not None
+        )
+        if self._tickets is not None:
+            self._tickets.prepare(context)
         _identify(context, key_material, Role.SERVER)
         if response := stapled.get(key_material.certificate):
             context.set_ocsp_server_callback(lambda connection, data: response())
@@ -123,27 +148,37 @@ class ServerConnectionCreator:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
         if any(suite.startswith("DHE-") for suite in self.policy.cipher_suites):
             use_finite_field_group(context)
-        set_verify(context, _VERIFY_CLIENT[self.policy.client_certificate], partial(_verdict, Role.CLIENT))
+        set_verify(context, _VERIFY_CLIENT[self.policy.client_certificate], self._verdict)
         if self.policy.client_certificate is not ClientCertificate.NONE:
             for root in trust_roots.certificates:
                 context.add_client_ca(root)
         context.set_alpn_select_callback(self._select_protocol)
         return context, not_enforced
 
-    def _choose(self, connection: SSL.Connection) -> bool:
-        """Give the connection the certificate for the name that the client asks for; False if there is none."""
+    def _verdict(self, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+        code = _verdict(Role.CLIENT, connection, certificate, found, depth)
+        if self._tickets is not None and depth == 0 and not found and not code:
+            assert isinstance(connection, ObservedConnection)
+            self._tickets.judged(connection, PeerCertificate.of(certificate.to_cryptography()))
+        return code
+
+    def _choose(self, connection: SSL.Connection) -> int | None:
+        """Give the connection the certificate for the name that the client asks for; an alert if it must not go on."""
+        assert isinstance(connection, ObservedConnection)
+        if self._tickets is not None and (refusal := self._tickets.refusal(connection)) is not None:
+            return refusal
         asked = connection.get_servername()
         if asked is None:
-            return True
+            return None
         name = asked.decode("ascii", "replace").casefold().rstrip(".")
         _, _, domain = name.partition(".")
         # RFC 9525 §6.3: a wildcard stands for the left-most label, and for the whole of it.
         context = self._by_name.get(name) or self._by_name.get(f"*.{domain}")
         if context is None:
-            return not self._strict_names
+            return _UNRECOGNIZED_NAME if self._strict_names else None
         if context is not self._context:
             connection.set_context(context)
-        return True
+        return None
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
         """Called only if the client offers any protocol; one that offers none is another matter (RFC 9325 §3.8)."""
@@ -181,6 +216,8 @@ class ClientConnectionCreator:
         server_name: str,
         revocation: Revocation = UNCHECKED,
         rules: Sequence[CertificateRule] = (),
+        resumption: timedelta | None = None,
+        now: Now = utc_now,
     ) -> None:
         self.policy = policy
         self.server_name = _server_name(server_name)
@@ -192,17 +229,27 @@ class ClientConnectionCreator:
         set_verify(self._context, SSL.VERIFY_PEER, self._verdict)
         self._context.set_alpn_protos([policy.alpn])
         self._context.set_ocsp_client_callback(self._judge_status)
+        self._sessions = Sessions(resumption, revocation.end, now) if resumption is not None else None
+        self._connection = _ResumingConnection if self._sessions is not None else ObservedConnection
+        if self._sessions is not None:
+            self._context.set_info_callback(partial(_record_ticket, self._sessions))
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
-        connection = ObservedConnection(self._context, is_server=False)
+        connection = self._connection(self._context, is_server=False)
         if isinstance(self.server_name, str):
             connection.set_tlsext_host_name(self.server_name.encode("ascii"))  # RFC 6066 §3: no IP addresses
         connection.request_ocsp()
+        if self._sessions is not None:
+            self._sessions.offer(connection)
         return connection
 
     def _judge_status(self, connection: SSL.Connection, response: bytes, data: object) -> bool:
         """Called once the chain is verified, with an empty response if the server stapled none; False: alert 113."""
         assert isinstance(connection, ObservedConnection)
+        if was_resumed(connection):
+            return True  # the session began without one, and needed none, or it would not have been kept
+        if response:
+            connection.evidence.chain_end = datetime.min.replace(tzinfo=UTC)  # what is stapled is to be seen each time
         chain = connection.get_verified_chain(as_cryptography=True)
         assert chain is not None
         refusal = stapled_refusal(response, chain, datetime.now(UTC), required=self._require_stapled)
@@ -244,17 +291,18 @@ def _verdict(role: Role, connection: SSL.Connection, certificate: X509, found: i
     if not record_verdict(connection, certificate, found, depth, not found):
         return found
     try:
-        subject, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
+        subject, end, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
     except UNREADABLE as error:
         connection.evidence.unreadable = f"the certificate cannot be read: {error}"
         return Code.UNSPECIFIED
+    connection.evidence.chain_end = min(connection.evidence.chain_end, end)
     connection.evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
     return objections[0].code if objections else 0
 
 
 @lru_cache(REMEMBERED_CERTIFICATES)
-def _judged(der: bytes, role: Role | None) -> tuple[str, tuple[Objection, ...]]:
-    """The subject of a certificate and what we have against it, in a chain where `role` is None.
+def _judged(der: bytes, role: Role | None) -> tuple[str, datetime, tuple[Objection, ...]]:
+    """The subject of a certificate, its end, and what we have against it, in a chain where `role` is None.
 
     None of it changes with time, which is OpenSSL's to judge, and a modality calls again and again: judged once, an
     association costs a tenth less.
@@ -262,15 +310,31 @@ def _judged(der: bytes, role: Role | None) -> tuple[str, tuple[Objection, ...]]:
     certificate = x509.load_der_x509_certificate(der)
     subject = certificate.subject.rfc4514_string()
     if role is None:
-        return subject, (*weaknesses(certificate, end_entity=False),)
+        return subject, certificate.not_valid_after_utc, (*weaknesses(certificate, end_entity=False),)
     PeerCertificate.of(certificate)  # or we know not whom we admit
     # The curve of this key is OpenSSL's business, which has an alert for it.
     found = [each for each in weaknesses(certificate) if each.code != Code.WRONG_CURVE]
-    return subject, (*found, *misuses(certificate, frozenset({role})))
+    return subject, certificate.not_valid_after_utc, (*found, *misuses(certificate, frozenset({role})))
+
+
+class _ResumingConnection(ObservedConnection):
+    """A client's connection that will be given tickets."""
+
+    has_shaken_hands = False
+
+
+def _record_ticket(sessions: Sessions, connection: SSL.Connection, where: int, value: int) -> None:
+    """The info callback of a client that resumes: OpenSSL ends a handshake once, and once more for each ticket."""
+    record_event(connection, where, value)
+    if where == SSL.SSL_CB_CONNECT_EXIT and value == 1:
+        assert isinstance(connection, _ResumingConnection)
+        if connection.has_shaken_hands:
+            sessions.keep(connection)
+        connection.has_shaken_hands = True
 
 
 def _context(
-    method: int, policy: TLSPolicy, trust_roots: TrustRoots, revocation: Revocation
+    method: int, policy: TLSPolicy, trust_roots: TrustRoots, revocation: Revocation, *, with_tickets: bool = False
 ) -> tuple[SSL.Context, tuple[str, ...]]:
     """What both ends have in common, and a sentence for each part of the policy that stays as OpenSSL has it."""
     context = SSL.Context(method)
@@ -281,8 +345,11 @@ def _context(
         suites = ":".join(policy.cipher_suites or BCP195_RFC9325.cipher_suites)
         context.set_cipher_list(f"{suites}:@SECLEVEL={policy.security_level}".encode())
         context.set_tls13_ciphersuites(":".join(policy.tls13_cipher_suites).encode())
-        # RFC 9325 §3.3, §3.4, §3.5: no compression, no resumption (by ticket or by cache), no renegotiation.
-        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+        # RFC 9325 §3.3, §3.4, §3.5: no compression, no resumption (by ticket or by cache), no renegotiation. A client
+        # that resumes does so in TLS 1.3, where it needs no leave, and asks for no ticket in TLS 1.2.
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        if not with_tickets:
+            context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         # An association may rest for minutes; it need not hold some 30 kB of read and write buffers all the while.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)

@@ -7,6 +7,7 @@ When the connection is lost, all that remains is one exception, whose text diffe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -27,6 +28,9 @@ KEPT_ALERTS = 16
 
 KEPT_BYTES = 16
 """Enough of the peer's first bytes to tell TLS, DICOM and HTTP apart."""
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+"""When nothing ends of its own accord."""
 
 UNREADABLE = (
     ValueError,
@@ -76,6 +80,8 @@ class Evidence:
     first_bytes: bytes = b""
     octets: int = field(default=0, kw_only=True)
     """Bytes that came from the network; counted for each read of the socket, not for each record."""
+    chain_end: datetime = field(default=FOREVER, kw_only=True)
+    """When the first certificate of the peer's chain ends; of a session that is resumed, the one that it began with."""
     handshake_started: bool = False
     handshake_completed: bool = False
     renegotiations: int = 0

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from OpenSSL.crypto import X509Store, X509StoreFlags
 
 from ..errors import ConfigurationError
-from .evidence import UNREADABLE
+from .evidence import FOREVER, UNREADABLE
 
 SOON = timedelta(days=3)
 """How long before its end a list is worth a warning; for lists that live less than a month, a tenth of their life."""
@@ -127,6 +127,11 @@ class Revocation:
             if root.subject not in listed and (self.check is CRLCheck.CHAIN or not above):
                 yield (f'there is no revocation list of "{root.subject.rfc4514_string()}", so peers of that authority '
                        "are refused: provide it")
+
+    @property
+    def end(self) -> datetime:
+        """When the first list goes stale."""
+        return min((each.crl.next_update_utc or FOREVER for each in self.lists.lists), default=FOREVER)
 
     def apply(self, store: X509Store) -> None:
         """Have OpenSSL look certificates up that are verified with this store."""

@@ -21,7 +21,14 @@ from OpenSSL import SSL
 
 from ..errors import ConfigurationError
 from . import flights
-from .bindings import CAN_RESTRICT_GROUPS, restrict_groups, restrict_signature_algorithms, was_resumed
+from .bindings import (
+    CAN_RESTRICT_GROUPS,
+    may_resume_without_key_exchange,
+    restrict_groups,
+    restrict_signature_algorithms,
+    takes_early_data,
+    was_resumed,
+)
 from .contexts import ClientConnectionCreator, ServerConnectionCreator
 from .evidence import Alert, ObservedConnection
 from .flights import GROUPS, SIGNATURES, SUITES, Answer
@@ -200,8 +207,16 @@ def _server_in_full(creator: ServerConnectionCreator, policy: TLSPolicy, name: s
         _lenient(again)
         if (session := client.get_session()) is not None:
             once_more.set_session(session)
-        if _meet(again, once_more) and was_resumed(once_more):
+        is_expected = version is TLSVersion.TLS_1_3 and creator.resumption is not None
+        is_resumed = _meet(again, once_more) and was_resumed(once_more)
+        if is_resumed and not is_expected:
             yield f"expected no resumption, found that a session of {version} is taken up again"
+        elif is_expected and not is_resumed:
+            yield f"expected a session of {version} to be taken up again, found that it is not"
+        elif is_expected and may_resume_without_key_exchange(again):
+            yield "expected a key exchange with each resumption (RFC 9325 §3.4), found that there need be none"
+        elif is_expected and session is not None and takes_early_data(session):
+            yield "expected no early data (RFC 8446 §8), found that it is taken"
         if version is TLSVersion.TLS_1_2 and client.renegotiate():
             _meet(server, client)
             if _NO_RENEGOTIATION not in server.evidence.alerts:

@@ -19,6 +19,7 @@ from OpenSSL import SSL
 from twisted.python.failure import Failure
 
 from dimsetls.tls.authority import DevelopmentAuthority, DevelopmentCertificate
+from dimsetls.tls.bindings import was_resumed
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.evidence import ObservedConnection
 from dimsetls.tls.faults import classify
@@ -220,3 +221,51 @@ def test_we_ask_the_responder_of_openssl(authority, tmp_path, status, fetched, s
     assert run.stdout.split() == [fetched], run.stderr
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+# Resumption ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("lifetime", [None, timedelta(hours=1)], ids=["off", "on"])
+def test_s_client_takes_its_session_up_again_only_where_it_may(authority, tmp_path, version, lifetime):
+    def acceptor() -> ServerConnectionCreator:
+        return ServerConnectionCreator(
+            BCP195_RFC9325, authority.issue_server().material, authority.trust_roots, resumption=lifetime
+        )
+
+    options = [version, *files(tmp_path, "client", authority.issue_client()), "-CAfile", str(tmp_path / "ca.pem")]
+    session, ours = tmp_path / "session.pem", acceptor()
+    # Nobody says anything, and the ticket of TLS 1.3 comes behind the handshake.
+    printed, said = called_by_s_client(ours, *options, "-sess_out", str(session), "-ign_eof")
+    assert (said, "New, TLSv1" in printed) == ("established", True)
+    assert session.exists() is (version == "-tls1_3")
+    if session.exists():
+        printed, said = called_by_s_client(ours, *options, "-sess_in", str(session), "-ign_eof")
+        assert said == "established"
+        assert ("Reused, TLSv1.3" in printed) is (lifetime is not None)
+        printed, said = called_by_s_client(acceptor(), *options, "-sess_in", str(session), "-ign_eof")
+        assert (said, "New, TLSv1" in printed) == ("established", True)
+
+
+def test_a_session_of_s_server_is_taken_up_again(authority, tmp_path):
+    server = files(tmp_path, "server", authority.issue_server())
+    client = ClientConnectionCreator(
+        BCP195_RFC9325, authority.trust_roots, authority.issue_client().material, server_name="localhost",
+        resumption=timedelta(hours=1),
+    )  # fmt: skip
+    resumed = []
+    with listening("s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-Verify", "2", "-CAfile",
+                   str(tmp_path / "ca.pem"), "-alpn", "dicom", "-naccept", "3", "-rev", *server) as port:
+        for _ in range(3):
+            connection = client.clientConnectionForTLS(None)
+            with socket.create_connection(("127.0.0.1", port), DEADLINE) as sock:
+                _drive(connection, sock, connection.do_handshake)
+                connection.send(b"abc\n")  # behind which comes what s_server answers, and before that its tickets
+                answer = []
+                _drive(connection, sock, lambda: answer.append(connection.recv(10)))  # noqa: B023
+                connection.shutdown()
+                _flush(connection, sock)
+            assert answer == [b"cba\n"]
+            resumed.append(was_resumed(connection))
+    assert resumed == [False, True, True]

@@ -73,6 +73,8 @@ def client(authority: Any) -> Callable[[TLSPolicy], ClientConnectionCreator]:
 class Loose:
     """A server that keeps the policy but for what is done to it."""
 
+    resumption = None
+
     def __init__(self, policy: TLSPolicy, issued: Any, *changes: Callable[[SSL.Context], object]) -> None:
         self.policy, self.served = policy, ((None, issued.material),)
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
