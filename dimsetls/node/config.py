@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,7 @@ class TLS:
     client_certificate: ClientCertificate
     revocation_check: CRLCheck
     revocation_lists: tuple[Path, ...] | None
+    resumption: timedelta | None
     transport: Transport
     development_certificates_outside_loopback: bool
 

@@ -9,7 +9,7 @@ from ..identity.activities import Activity
 from ..identity.credentials import Method
 from ..identity.gate import Requirement
 from ..identity.sight import USER
-from ..tls.policy import ClientCertificate
+from ..tls.policy import ClientCertificate, TLSVersion
 from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Forward, Listener, Peer, Storage
 from .credentials import Credential
 from .identity.sections import Identity, Rule
@@ -33,6 +33,9 @@ def contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
             if made.profile.is_legacy and not made.legacy_profile:
                 yield "profile", (f"found {made.profile.name}, which admits what RFC 9325 advises against, expected "
                                   "another, or legacy-profile = i understand the risk besides it")
+            if made.resumption is not None and made.maximum_version is TLSVersion.TLS_1_2:
+                yield "resumption", (f"found {section.entries['resumption'].text} besides maximum-version = 1.2, expected "
+                                     "one or the other: no session of TLS 1.2 is taken up again")
             asked = made.client_certificate
             if asked is not ClientCertificate.NONE and made.trust_roots is None and "trust-roots" not in given:
                 yield "trust-roots", f"found nothing, expected a PEM file, as client-certificate is {asked.value}"

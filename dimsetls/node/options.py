@@ -106,6 +106,9 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
     Option("revocation-lists", values.list_of(values.PATH, "files"), "",
            "Certificate revocation lists (CRL) of the authorities of peers, as PEM or DER; reload to renew them.",
            "pki/ca.crl"),
+    Option("resumption", values.RESUMPTION, "no",
+           "Whether a peer of TLS 1.3 may take an earlier session up again, where certificates are not shown anew, and "
+           "for how long: 1m to 24h. So do we with peers that we call. It saves a good part of a handshake's work."),
     Option("transport", values.TRANSPORT, "stream",
            "Which implementation carries TLS: that of dimsetls (stream), or Twisted's (memory), which is slower. Both "
            "do so over TCP, UNIX sockets, sockets from systemd and the PROXY protocol, and alike on the wire."),

@@ -124,6 +124,7 @@ def _prepare_tls(reading: Reading, config: Config, tls: TLS, to_serve: bool) -> 
                 named=loaded[1:],
                 strict_names=tls.strict_server_names,
                 require_alpn=tls.require_alpn,
+                resumption=tls.resumption,
             )
             verify(connections)
         except ConfigurationError as error:
@@ -156,7 +157,7 @@ def _prepare_peer(
     try:
         made = ClientConnectionCreator(
             peer.tls.policy, part.roots, part.material, server_name=peer.host, revocation=part.revocation,
-            rules=peer.certificates or (),
+            rules=peer.certificates or (), resumption=peer.tls.resumption,
         )  # fmt: skip
         verify(made)
     except ConfigurationError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,13 @@ def _responder(text: str) -> str:
     return text
 
 
+def _resumption(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=_LIFETIME.parse(text))
+    except Misfit:
+        raise Misfit(text, RESUMPTION.expected) from None
+
+
 def _variable(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         raise Misfit(text, VARIABLE.expected)
@@ -279,6 +287,8 @@ TLS_VERSION = ValueType(_TLS_VERSIONS.expected, _tls_version)
 CRL_CHECK = choice({check.value: check for check in CRLCheck})
 PASSPHRASE = ValueType("the path of a file, or credential:NAME", str)
 OCSP_RESPONDER = ValueType("a URL that begins with http://, or certificate", _responder)
+_LIFETIME = duration("1m", "24h")
+RESUMPTION = ValueType(f"no, or {_LIFETIME.expected}", lambda text: None if text == "no" else _resumption(text))
 CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
 TRANSPORT = choice({transport.value: transport for transport in Transport})
 DUPLICATES = choice({policy.value: policy for policy in Duplicates})

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from dimsetls.errors import ConfigurationError
 from dimsetls.node.prepare import Prepared, prepare, summary
 from dimsetls.testing import DevelopmentAuthority, DevelopmentCertificate
+from dimsetls.tls.bindings import was_resumed
 from dimsetls.tls.contexts import ClientConnectionCreator
 from dimsetls.tls.policy import BCP195_RFC9325, PROFILES, TLSPolicy, TLSVersion
 from dimsetls.tls.revocation import UNCHECKED, Revocation
@@ -230,6 +231,33 @@ def test_a_named_certificate_that_would_never_be_chosen(named):
     (found,) = problems(named)
     assert 'certificate "CN=again,' in found
     assert "would never be chosen" in found
+
+
+def test_resumption_is_off_unless_it_is_asked_for(site):
+    site.set("peer other", ae_title="OTHER", host="localhost", tls="secure")
+    assert prepared(site).connections["secure"].resumption is None
+    site.set("tls secure", resumption="90m")
+    made = prepared(site)
+    resumed = []
+    for _ in range(3):
+        link = Link(made.connections["secure"], made.peers["other"]).pump()
+        assert is_served(link)
+        resumed.append(was_resumed(link.server.getHandle()))
+    assert resumed == [False, True, True]
+
+
+@pytest.mark.parametrize("value", ["yes", "30s", "25h", "1"])
+def test_a_lifetime_of_sessions_that_is_none(site, value):
+    site.set("tls secure", resumption=value)
+    (found,) = problems(site)
+    assert found == (f"resumption | [tls secure] resumption: found {value!r}, expected no, or a duration with its unit "
+                     "(ms, s, m, h) from 1m to 24h, such as 500ms, 30s or 5m")
+
+
+def test_resumption_without_tls_1_3(site):
+    site.set("tls secure", resumption="1h", maximum_version="1.2")
+    (found,) = problems(site)
+    assert found.startswith("resumption | [tls secure] resumption: found 1h besides maximum-version = 1.2, expected")
 
 
 @pytest.mark.parametrize(("required", "served"), [("no", True), ("yes", False)])

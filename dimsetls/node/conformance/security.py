@@ -11,9 +11,11 @@ from ...tls.contexts import ServerConnectionCreator
 from ...tls.judgement import CURVES, SMALLEST_RSA_KEY
 from ...tls.material import SOON, KeyMaterial
 from ...tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+from ...tls.resumption import KEYS_LAST
 from ...tls.revocation import CRLCheck
 from ...tls.usage import RECORDS_PER_KEY
 from ..config import AE, DICOM_TLS_PORT, TLS, Certificate, Config, Listener
+from .answers import seconds
 from .identity import user_identity
 from .requirements import checked, claims_b12, iana_name, tls_sections, versions
 from .text import Bullets, Section, code, codes, facts, fair, good, poor, see, table
@@ -91,6 +93,16 @@ def _outward(config: Config) -> str:
         f"{', '.join(places)}; for a responder with a name it needs a name server.{moves}"
 
 
+def _resumption(tls: TLS) -> str:
+    """Whether sessions are resumed, and under which conditions."""
+    if tls.resumption is None or tls.policy.maximum_version < TLSVersion.TLS_1_3:
+        return "off, by ticket as by session cache: every connection makes a full handshake"
+    life, key_life = (seconds(times * tls.resumption.total_seconds()) for times in (1, KEYS_LAST))
+    return f"TLS 1.3 only, by tickets that are good for {life}, and never beyond the end of the peer's chain or of a " \
+        "revocation list; always with a key exchange (psk_dhe_ke). Their key is made at random, is changed after " \
+        f"{key_life} and at each reload, and never leaves the process."
+
+
 def _ports(config: Config) -> Section:
     def rows() -> Iterator[tuple[str, ...]]:
         for listener in config.listeners:
@@ -142,7 +154,7 @@ def _secure_transport(
                 ("Server name (SNI)", _server_names(tls)),
                 ("Renegotiation", "off; an attempt is refused"),
                 ("Compression", "off"),
-                ("Resumption", "off, by ticket as by session cache: every connection makes a full handshake"),
+                ("Resumption", _resumption(tls)),
                 ("Early data (0-RTT)", "off"),
                 ("Use of one key", f"the association ends before AES-GCM has protected {RECORDS_PER_KEY['GCM']} "
                  "records with it (RFC 9325 §4.4), by A-ABORT between two operations; a warning comes before"),
