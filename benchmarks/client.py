@@ -54,6 +54,7 @@ class Load:
     count: int = 0
     size: int = 0
     seconds: float = 0.0
+    resumed: bool = False  # take the session of the association before up again, if the peer lets us
 
 
 class PeerError(Exception):
@@ -180,12 +181,12 @@ class Instance:
 
 
 class Association:
-    """One association over TLS 1.3, from the handshake to the release."""
+    """One association over TLS 1.3, from the handshake to the release; or from a `session` of another."""
 
-    def __init__(self, load: Load, context: ssl.SSLContext) -> None:
+    def __init__(self, load: Load, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
         plain = socket.create_connection(("127.0.0.1", load.port), timeout=TIMEOUT)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.tls = context.wrap_socket(plain, server_hostname="localhost")
+        self.tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
         self.tls.settimeout(None)
         self.send = self.tls.write
         self.buffer = b""
@@ -267,8 +268,9 @@ def run(load: Load) -> dict[str, float]:
 
     def work(number: int) -> tuple[float, float, int]:
         if load.kind is Kind.ASSOCIATE:
+            sessions = [_associate_once(load, context, None)]
             start.wait(TIMEOUT)
-            return _repeat(lambda: _associate_once(load, context), load.seconds)
+            return _repeat(lambda: sessions.append(_associate_once(load, context, sessions.pop())), load.seconds)
         association = Association(load, context)
         if load.kind is Kind.ECHO:
             start.wait(TIMEOUT)
@@ -290,10 +292,17 @@ def run(load: Load) -> dict[str, float]:
     return {"seconds": seconds, "operations": operations, "bytes": operations * load.size}
 
 
-def _associate_once(load: Load, context: ssl.SSLContext) -> None:
-    association = Association(load, context)
+def _associate_once(
+    load: Load, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> ssl.SSLSession | None:
+    """From handshake to release; the session that the next may take up again, if the load has it so."""
+    association = Association(load, context, session)
     association.echo()
+    if session is not None and not association.tls.session_reused:
+        raise PeerError("the peer did not take the session up again")
+    found = association.tls.session if load.resumed else None
     association.release()
+    return found
 
 
 def _repeat(once: Callable[[], None], seconds: float) -> tuple[float, float, int]:

@@ -46,6 +46,7 @@ class Row:
     size: int = 0
     seconds: float = 0.0
     storescu: bool = False  # DCMTK's storescu sends, in place of our own client
+    resumed: bool = False
     nagle: bool = False  # DCMTK as it is out of the box, without TCP_NODELAY in its environment
 
     @property
@@ -321,7 +322,7 @@ def measure(peer: Peer, row: Row, number: int, work: Path) -> Measurement:
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     several = row.kind is Kind.STORE and row.associations > 1
-    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", several)
+    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", several, row.resumed)
     site.store.mkdir(parents=True)
     site.scratch.mkdir()
     try:
@@ -339,7 +340,7 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
     environment = {**os.environ, "TCP_NODELAY": "1"}  # read by DCMTK, whose own default is to wait (Nagle)
     if row.nagle:
         del environment["TCP_NODELAY"]
-    load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds)
+    load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds, row.resumed)
     with Server(peer, site, environment, server_cpus) as server:
         try:
             run_client(replace(load, count=min(row.count, 4), size=min(row.size, MEBIBYTE), seconds=0.2), client_cpus)

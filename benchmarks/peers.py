@@ -21,7 +21,7 @@ INSTALL = "pip install -e '.[test]'"
 class Site:
     """Where one server is to run: its port, its folders, and whether associations come several at once.
 
-    `keys` holds ca.pem, server.pem, server.key, client.pem and client.key; `scratch` is for the server's own files.
+    `resumed`: whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and client.key; `scratch` is for the server's own files.
     """
 
     port: int
@@ -29,6 +29,7 @@ class Site:
     scratch: Path
     keys: Path
     several: bool
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ certificate = {keys}/server.pem
 private-key = {keys}/server.key
 trust-roots = {keys}/ca.pem
 revocation-check = not checked - i understand the risk
+resumption = {resumption}
 transport = {transport}
 
 [ae {title}]
@@ -128,6 +130,7 @@ def dimsetls(site: Site, transport: str = "stream", fsync: str = "none", index: 
     ini.write_text(INI.format(
         port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport,
         services="verification, storage" + (", query" if index == "yes" else ""), fsync=fsync, index=index,
+        resumption="1h" if site.resumed else "no",
     ))
     return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
 
