@@ -53,6 +53,7 @@ from .events import (
 from .limits import AssociationCount, Limits
 from .protocol import AssociationProtocol, Timeouts
 from .session import Association
+from .tide import Tide
 from .timers import Clock
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class AcceptorFactory(Factory):
         self._acceptors: dict[Acceptor, None] = {}  # an ordered set: the oldest comes first
         self.pending: dict[Acceptor, None] = {}
         """Those without an A-ASSOCIATE-RQ yet, oldest first."""
+        self._tide = Tide()
         self._drained: Deferred[None] | None = None
 
     def configure(
@@ -129,6 +131,7 @@ class AcceptorFactory(Factory):
     def opened(self, acceptor: Acceptor) -> None:
         """A connection came. Where too many are pending, the oldest of them goes: a good peer is never the oldest."""
         self._acceptors[acceptor] = self.pending[acceptor] = None
+        self._tide.stands_at(len(self._acceptors))
         if len(self.pending) > self.limits.pending:
             oldest = next(iter(self.pending))
             del self.pending[oldest]
@@ -137,6 +140,7 @@ class AcceptorFactory(Factory):
     def closed(self, acceptor: Acceptor) -> None:
         self.pending.pop(acceptor, None)
         self._acceptors.pop(acceptor, None)
+        self._tide.stands_at(len(self._acceptors))
         if self._drained is not None and not self._acceptors:
             self._drained.callback(None)
             self._drained = None
