@@ -25,7 +25,7 @@ ROWS = (
     Row("huge", "few huge: 8 × 200 MB", Kind.STORE, count=8, size=HUGE),
     Row("several", "4 associations at once, 200 × 0.5 MB each", Kind.STORE, associations=4, count=200, size=SMALL),
     Row("associate", "associations, full handshake, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0),
-    Row("resumed", "associations, sessions resumed, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0, resumed=True),
+    Row("resumed", "associations, resumed, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0, resumed=True),
     Row("echo", "C-ECHO on one association", Kind.ECHO, seconds=2.0),
     Row("storescu", "storescu as it comes: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True, nagle=True),
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),

@@ -21,7 +21,8 @@ INSTALL = "pip install -e '.[test]'"
 class Site:
     """Where one server is to run: its port, its folders, and whether associations come several at once.
 
-    `resumed`: whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and client.key; `scratch` is for the server's own files.
+    `resumed`: whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and
+    client.key; `scratch` is for the server's own files.
     """
 
     port: int

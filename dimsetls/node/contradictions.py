@@ -34,8 +34,9 @@ def contradictions(made: Any, section: Section) -> Iterator[tuple[str, str]]:
                 yield "profile", (f"found {made.profile.name}, which admits what RFC 9325 advises against, expected "
                                   "another, or legacy-profile = i understand the risk besides it")
             if made.resumption is not None and made.maximum_version is TLSVersion.TLS_1_2:
-                yield "resumption", (f"found {section.entries['resumption'].text} besides maximum-version = 1.2, expected "
-                                     "one or the other: no session of TLS 1.2 is taken up again")
+                text = section.entries["resumption"].text
+                yield "resumption", (f"found {text} besides maximum-version = 1.2, expected one or the other: no "
+                                     "session of TLS 1.2 is taken up again")
             asked = made.client_certificate
             if asked is not ClientCertificate.NONE and made.trust_roots is None and "trust-roots" not in given:
                 yield "trust-roots", f"found nothing, expected a PEM file, as client-certificate is {asked.value}"
