@@ -9,6 +9,7 @@ from dimsetls.association.events import AssociationEnded, AssociationRefused, Co
 from dimsetls.association.protocol import LINGER_AFTER_EXPIRY, Timeouts
 from dimsetls.association.timers import LOOKS
 from dimsetls.testing import End, Peer
+from dimsetls.tls import endpoints
 from dimsetls.tls.faults import TransportFault
 from dimsetls.ul.pdus import Abort, AssociateRJ, ReleaseRP, ReleaseRQ
 from dimsetls.ul.writer import write_pdu
@@ -235,7 +236,8 @@ def test_a_message_that_the_peer_does_not_go_on_with_is_idleness_though_a_handle
     assert peer.received[-1] == Abort(0, 0)
 
 
-def test_an_association_that_rests_keeps_no_buffers_that_it_filled(authority):
+def test_an_association_that_rests_keeps_no_buffers_that_it_filled(authority, monkeypatch):
+    monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", endpoints.Transport.STREAM)  # Twisted's keeps what it has
     stage = Stage(tls=authority, timeouts=T)
     peer = stage.associated()
     rests = []
