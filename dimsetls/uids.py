@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 """DICOM Application Context Name (PS3.7 A.2.1)."""
@@ -52,4 +53,9 @@ _UID = re.compile(rf"{_COMPONENT}(?:\.{_COMPONENT})*\Z", re.ASCII)
 
 def is_valid_uid(text: str) -> bool:
     """Whether `text` is a UID as PS3.5 §9.1 has it: 1 to 64 characters, digits and dots, no leading zeros."""
-    return 0 < len(text) <= 64 and _UID.match(text) is not None
+    return 0 < len(text) <= 64 and _has_components(text)
+
+
+@lru_cache(1024)  # the same few SOP classes come again and again, and an instance's UID is looked at more than once
+def _has_components(text: str) -> bool:
+    return _UID.match(text) is not None

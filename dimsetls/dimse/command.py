@@ -67,8 +67,10 @@ AE_ELEMENTS = frozenset({Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR_AE_TI
 AT_ELEMENTS = frozenset({Element.OFFENDING_ELEMENT, Element.ATTRIBUTE_IDENTIFIER_LIST})
 TEXT_ELEMENTS = UI_ELEMENTS | AE_ELEMENTS | {Element.ERROR_COMMENT}
 _KNOWN = frozenset(map(int, Element))
+_NUMBERS = _KNOWN - TEXT_ELEMENTS - AT_ELEMENTS - {Element.COMMAND_GROUP_LENGTH}
 _HEADER = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<HHIH")
+_GROUP_LENGTH = struct.Struct("<HHII")
 
 
 def read_command(data: bytes | bytearray) -> CommandSet:
@@ -78,17 +80,19 @@ def read_command(data: bytes | bytearray) -> CommandSet:
     of another group or with a length that lies are not. A value that has the wrong length only matters to who needs it.
     """
     command: CommandSet = {}
-    at, end, previous = 0, len(data), -1
+    at, end, previous, read_header = 0, len(data), -1, _HEADER.unpack_from
     while at < end:
         if end - at < 8:
             raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")
-        group, element, length = _HEADER.unpack_from(data, at)
+        group, element, length = read_header(data, at)
         at += 8
         if group != 0 or element <= previous:
             raise RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
         if length > end - at:
             raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {end - at} bytes left")
-        if element in _KNOWN and length:  # an empty element says as much as an absent one
+        if length == 2 and element in _NUMBERS:  # as most are
+            command[element] = data[at] | data[at + 1] << 8
+        elif element in _KNOWN and length:  # an empty element says as much as an absent one
             command[element] = _read_value(element, bytes(data[at : at + length]))
         at, previous = at + length, element
     return command
@@ -119,11 +123,17 @@ def write_command(command: CommandSet) -> bytes:
 
     Raises `LocalProtocolError` where a number, say of sub-operations, needs more than 16 bits.
     """
-    body = b"".join(_write_element(element, command[element]) for element in sorted(command) if element)
-    return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+    return with_group_length(*(write_element(element, command[element]) for element in sorted(command) if element))
 
 
-def _write_element(element: int, value: Value | Misshapen) -> bytes:
+def with_group_length(*elements: bytes) -> bytes:
+    """A command set of these elements, which ascend."""
+    body = b"".join(elements)
+    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+
+
+def write_element(element: int, value: Value | Misshapen) -> bytes:
+    """One element; see `write_command`."""
     if isinstance(value, int):
         if not 0 <= value <= 0xFFFF:
             raise LocalProtocolError(f"command element (0000,{element:04X}) has 16 bits, too few for {value}")

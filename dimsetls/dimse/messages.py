@@ -7,7 +7,7 @@ A field whose default is empty (None, "", ()) is an optional or conditional elem
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
@@ -322,14 +322,26 @@ def read_message(kind: type[_T], command: CommandSet) -> _T:
 
     Raises `MissingElement` where a mandatory element is absent, `InvalidElement` where one has the wrong length.
     """
-    values: dict[str, Value] = {}
-    for name, element, is_mandatory in elements_of(kind):
+    values: list[object] = []
+    for element, of, default in _forms_of(kind):
         value = command.get(element)
-        if value not in _EMPTY and isinstance(value, _TYPES[element]):
-            values[name] = value
-        elif is_mandatory or isinstance(value, Misshapen):
-            raise _no_value(element, value)
-    return kind(**values)
+        if isinstance(value, of) and (value or value == 0):
+            values.append(value)
+        elif default is not MISSING and not isinstance(value, Misshapen):
+            values.append(default)
+        else:
+            raise _no_value(Element(element), value)
+    return kind(*values)
+
+
+def _forms_of(kind: type[Any]) -> tuple[tuple[int, type[Value], object], ...]:
+    """Each field of a class of messages: its element, the type of its value, and what it is without; or MISSING."""
+    if kind not in _forms:
+        _forms[kind] = tuple(
+            (int(element), _TYPES[element], MISSING if is_mandatory else field.default)
+            for field, (_, element, is_mandatory) in zip(fields(kind), elements_of(kind), strict=True)
+        )
+    return _forms[kind]
 
 
 def elements_of(kind: type[Any]) -> tuple[tuple[str, Element, bool], ...]:
@@ -342,6 +354,7 @@ def elements_of(kind: type[Any]) -> tuple[tuple[str, Element, bool], ...]:
 
 
 _elements: dict[type, tuple[tuple[str, Element, bool], ...]] = {}
+_forms: dict[type, tuple[tuple[int, type[Value], object], ...]] = {}
 _EMPTY: tuple[object, ...] = (None, "", ())
 _TYPES: dict[Element, type[Value]] = {
     each: str if each in TEXT_ELEMENTS else tuple if each in AT_ELEMENTS else int for each in Element

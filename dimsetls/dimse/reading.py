@@ -47,9 +47,16 @@ REQUESTS: dict[int, type[Request]] = {
                  NDeleteRQ)
 }  # fmt: skip
 RESPONSES: dict[int, type[ResponseMessage]] = {kind.RESPONSE.COMMAND_FIELD: kind.RESPONSE for kind in REQUESTS.values()}
+_JUDGED: dict[type, tuple[tuple[str, Element], ...]] = {
+    kind: tuple((name, each) for name, each, _ in elements_of(kind) if each in UI_ELEMENTS | AE_ELEMENTS)
+    for kind in REQUESTS.values()
+}
+"""The fields whose text is judged; what is no text was judged when it was decoded."""
 
 _AE_TITLE = re.compile(r"[ !-\[\]-~]{1,16}\Z")  # the default repertoire without backslash and control characters
 _PRIORITIES = frozenset(map(int, Priority))
+_PRIORITIZED = CStoreRQ, CFindRQ, CGetRQ, CMoveRQ
+_COMMAND_FIELD, _COMMAND_DATA_SET_TYPE = Element.COMMAND_FIELD, Element.COMMAND_DATA_SET_TYPE
 _REFUSALS = {
     Element.AFFECTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
     Element.REQUESTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
@@ -64,17 +71,15 @@ def read_request(command: CommandSet) -> Request | CCancelRQ | None:
 
     Raises `MissingElement` or `InvalidElement`, which say what to answer.
     """
-    field = number(command, Element.COMMAND_FIELD)
-    if field == CommandField.C_CANCEL_RQ:
-        return read_message(CCancelRQ, command)
+    field = number(command, _COMMAND_FIELD)
     kind = REQUESTS.get(field)
     if kind is None:
-        return None
+        return read_message(CCancelRQ, command) if field == CommandField.C_CANCEL_RQ else None
     message: Request = read_message(kind, command)
-    for name, element, _ in elements_of(kind):
+    for name, element in _JUDGED[kind]:
         _judge(element, getattr(message, name))
     _judge_data_set(message, command)
-    if isinstance(message, CStoreRQ | CFindRQ | CGetRQ | CMoveRQ) and message.priority not in _PRIORITIES:
+    if isinstance(message, _PRIORITIZED) and message.priority not in _PRIORITIES:
         return replace(message, priority=Priority.MEDIUM)
     return message
 
@@ -123,7 +128,7 @@ def mismatch(request: RequestMessage, response: ResponseMessage) -> str | None:
 
 
 def _judge(element: Element, value: object) -> None:
-    """Judge the text of one element; what is no text was judged when it was decoded."""
+    """Judge the text of one element, if it is there."""
     if not isinstance(value, str):
         return
     if element in UI_ELEMENTS and not is_valid_uid(value):
@@ -137,6 +142,5 @@ def _judge(element: Element, value: object) -> None:
 
 
 def _judge_data_set(message: Message, command: CommandSet) -> None:
-    element = Element.COMMAND_DATA_SET_TYPE
-    if message.data_set is DataSet.REQUIRED and number(command, element) == NO_DATA_SET:
-        raise InvalidElement(f"{message.name} came without a data set", element)
+    if message.data_set is DataSet.REQUIRED and number(command, _COMMAND_DATA_SET_TYPE) == NO_DATA_SET:
+        raise InvalidElement(f"{message.name} came without a data set", _COMMAND_DATA_SET_TYPE)

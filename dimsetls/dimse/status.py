@@ -78,15 +78,19 @@ class StatusClass(Enum):
 
 def status_class(status: int) -> StatusClass:
     """The class of any status; a value that the standard does not list is a failure."""
-    if status == Status.SUCCESS:
-        return StatusClass.SUCCESS
-    if status in (0x0001, Status.ATTRIBUTE_LIST_ERROR, Status.ATTRIBUTE_VALUE_OUT_OF_RANGE) or status >> 12 == 0xB:
-        return StatusClass.WARNING
-    if status == Status.CANCEL:
-        return StatusClass.CANCEL
-    if status in (Status.PENDING, Status.PENDING_WARNING):
-        return StatusClass.PENDING
-    return StatusClass.FAILURE
+    return _CLASSES.get(status) or _CLASSES_BY_FIRST_DIGIT.get(status >> 12, StatusClass.FAILURE)
+
+
+_CLASSES = {
+    Status.SUCCESS: StatusClass.SUCCESS,
+    0x0001: StatusClass.WARNING,
+    Status.ATTRIBUTE_LIST_ERROR: StatusClass.WARNING,
+    Status.ATTRIBUTE_VALUE_OUT_OF_RANGE: StatusClass.WARNING,
+    Status.CANCEL: StatusClass.CANCEL,
+    Status.PENDING: StatusClass.PENDING,
+    Status.PENDING_WARNING: StatusClass.PENDING,
+}
+_CLASSES_BY_FIRST_DIGIT = {0xB: StatusClass.WARNING}
 
 
 class Service(Enum):
