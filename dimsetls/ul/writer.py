@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from ..codes import ItemType, PDUType
 from ..errors import LocalProtocolError
@@ -25,6 +24,7 @@ _PDU_HEADER = struct.Struct(">BxI").pack
 _ITEM_HEADER = struct.Struct(">BxH").pack
 _PDV_HEADER = struct.Struct(">IBB").pack
 _SINGLE_PDV_HEADER = struct.Struct(">BxIIBB").pack
+_P_DATA_TF = int(PDUType.P_DATA_TF)
 
 
 def write_pdu(pdu: PDU) -> bytes:
@@ -55,7 +55,7 @@ def _write(pdu: PDU) -> bytes:
 
 def write_fragments(
     context_id: int, is_command: bool, data: bytes | memoryview, maximum_length: int, *, is_last: bool = True
-) -> Iterator[bytes]:
+) -> list[bytes]:
     """A whole command or data set as P-DATA-TF PDUs of one PDV each, the last one marked so (PS3.8 Annex E).
 
     Where more of the same is to follow, `is_last` is false and none is marked.
@@ -66,13 +66,15 @@ def write_fragments(
     room = min(maximum_length or LARGEST_PDU_LENGTH, LARGEST_PDU_LENGTH) - 6 & ~1
     if room < 2:
         raise LocalProtocolError(f"the peer's maximum length {maximum_length} leaves no room for data; 8 is the least")
-    view = memoryview(data)
-    kind = 1 if is_command else 0
-    for start in range(0, max(len(view), 1), room):
+    size, kind, last = len(data), 1 if is_command else 0, 2 if is_last else 0
+    if size <= room:
+        return [_SINGLE_PDV_HEADER(_P_DATA_TF, size + 6, size + 2, context_id, kind | last) + data]
+    view, pdus = memoryview(data), []
+    for start in range(0, size, room):
         piece = view[start : start + room]
-        control = kind | 2 if is_last and start + room >= len(view) else kind
-        n = len(piece)
-        yield _SINGLE_PDV_HEADER(PDUType.P_DATA_TF, n + 6, n + 2, context_id, control) + piece
+        n, control = len(piece), kind | last if start + room >= size else kind
+        pdus.append(_SINGLE_PDV_HEADER(_P_DATA_TF, n + 6, n + 2, context_id, control) + piece)
+    return pdus
 
 
 LARGEST_PDU_LENGTH = 131066

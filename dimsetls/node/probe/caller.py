@@ -144,7 +144,7 @@ class _Association:
     def _echo(self) -> list[bytes]:
         command = write_command(CEchoRQ(1, VERIFICATION).command())
         context_id = 2 * self._request.sop_classes.index(VERIFICATION) + 1
-        return list(write_fragments(context_id, True, command, self._maximum_length))
+        return write_fragments(context_id, True, command, self._maximum_length)
 
     def _echo_status(self) -> int | None:
         command = b""
