@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from ..dimse.command import CommandSet, Element
+from ..dimse.command import CommandSet, Element, write_command
 from ..dimse.messages import CFindRQ, CGetRQ, CMoveRQ, CStoreRSP
 from ..dimse.reading import Request as RequestMessage
 from ..dimse.status import Status, StatusClass, status_class
@@ -18,7 +18,16 @@ from .datasets import encode
 from .instances import Instance, propose_for
 from .outbox import Outbox
 from .outcomes import Move, Outcome
-from .requests import CreateRequest, FindRequest, GetRequest, MoveRequest, NormalizedRequest, Request
+from .requests import (
+    CreateRequest,
+    EchoRequest,
+    FindRequest,
+    GetRequest,
+    MoveRequest,
+    NormalizedRequest,
+    Request,
+    StoreRequest,
+)
 from .retrieving import SubOperations
 from .stream import DataSetStream
 
@@ -72,6 +81,8 @@ class Answering:
     async def outcome(self, operation: Operation, request: Request, result: Any) -> Outcome:
         """The end of the operation, once everything before it was sent. `result` is what the handler returned."""
         match request:
+            case EchoRequest() | StoreRequest():
+                return Outcome(result)
             case FindRequest():
                 return await self._find(operation, result)
             case GetRequest():
@@ -84,8 +95,6 @@ class Answering:
                 if isinstance(request, CreateRequest) and status_class(status) in _DONE:
                     given["affected_sop_instance_uid"] = request.sop_instance_uid
                 return Outcome(status, dataset=dataset, elements=given)
-            case _:
-                return Outcome(result)
 
     async def _steps(self, operation: Operation, handler: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """What a handler yields, until it ends or is stopped; then it is closed, wherever it stands."""
@@ -122,7 +131,7 @@ class Answering:
                     raise TypeError(f"a match came with status {status:04X}H, expected FF00H or FF01H")
                 data = encode(dataset, context.transfer_syntax)
                 await self._data_set_over(operation)
-                pending = message.RESPONSE.to(message, status).command(True)
+                pending = write_command(message.RESPONSE.to(message, status).command(True))
                 await self._outbox.send(context.context_id, pending, data, is_paced=True)
         finally:
             await steps.aclose()
@@ -147,7 +156,7 @@ class Answering:
         assert message is not None
 
         async def report() -> None:
-            pending = message.RESPONSE.to(message, Status.PENDING, **work.numbers).command(False)
+            pending = write_command(message.RESPONSE.to(message, Status.PENDING, **work.numbers).command(False))
             await self._outbox.send(context_id, pending, is_paced=True)
 
         return report

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from ..codes import ProviderReason
 from ..dimse.assembly import DataSetSink
+from ..dimse.command import write_command
 from ..dimse.messages import CFindRQ, CGetRQ, CMoveRQ, RequestMessage, ResponseMessage
 from ..dimse.reading import mismatch
 from ..dimse.status import StatusClass, status_class
@@ -249,7 +250,7 @@ class InvokingUser:
         context_id, message, data = invocation.context.context_id, invocation.message, invocation.data
         has_data = data is not None
         try:
-            command = message.command(has_data)
+            command = write_command(message.command(has_data))
             if callable(data):
                 await self._outbox.stream(context_id, command, data, lambda: invocation.is_final)
             else:

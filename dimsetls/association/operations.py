@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from twisted.internet.threads import deferToThread
 
 from ..codes import Priority, ProviderReason
+from ..dimse.command import write_command
 from ..dimse.messages import (
     CCancelRQ,
     CEchoRQ,
@@ -294,7 +295,7 @@ class Operations:
         """Send C-CANCEL for an operation that is under way, and forget one that is not."""
         if invocation.is_final or invocation.error is not None or self._invoking.withdraw(invocation):
             return
-        command = CCancelRQ(invocation.message.message_id).command()
+        command = write_command(CCancelRQ(invocation.message.message_id).command())
         await self._outbox.send(invocation.context.context_id, command, is_paced=True)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import DeferredLock
 
-from ..dimse.command import CommandSet, write_command
 from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Outbox:
         """Whether a message has begun and not ended; if its data set fails, the association cannot go on."""
 
     async def send(
-        self, context_id: int, command: CommandSet, data: bytes | None = None, *, is_paced: bool = False
+        self, context_id: int, command: bytes, data: bytes | None = None, *, is_paced: bool = False
     ) -> None:
         """Send a message that is whole in memory. One that is paced waits until the peer takes it.
 
@@ -41,8 +40,8 @@ class Outbox:
                 await self._protocol.output()
             self._send(context_id, command, data, is_paced)
 
-    def _send(self, context_id: int, command: CommandSet, data: bytes | None, is_paced: bool) -> None:
-        pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
+    def _send(self, context_id: int, command: bytes, data: bytes | None, is_paced: bool) -> None:
+        pdus = write_fragments(context_id, True, command, self._maximum_length)
         if data is not None:
             pdus += write_fragments(context_id, False, data, self._maximum_length)
         self._protocol.send_data(pdus, is_paced=is_paced)
@@ -50,7 +49,7 @@ class Outbox:
     async def stream(
         self,
         context_id: int,
-        command: CommandSet,
+        command: bytes,
         open_pieces: Callable[[int], AsyncGenerator[Piece, None] | AsyncIterator[Piece]],
         is_answered: Callable[[], bool],
     ) -> None:
@@ -63,7 +62,7 @@ class Outbox:
             pieces = open_pieces(size)
             blocks = _blocks(pieces, size)
             try:
-                pdus = list(write_fragments(context_id, True, write_command(command), self._maximum_length))
+                pdus = write_fragments(context_id, True, command, self._maximum_length)
                 async for block, is_last in blocks:
                     await self._protocol.output()
                     is_last = is_last or is_answered()

@@ -42,3 +42,8 @@ class Outcome:
     offending_elements: tuple[int, ...] = ()
     dataset: Dataset | None = None
     elements: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is a status and no more."""
+        return not (self.comment or self.offending_elements or self.elements or self.dataset is not None)

@@ -11,9 +11,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..codes import ProviderReason
-from ..dimse.command import CommandSet, Element
+from ..dimse.command import Element, write_command
 from ..dimse.messages import CCancelRQ, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, ElementError, answer, number
 from ..dimse.normalized import NActionRQ, NCreateRQ, NDeleteRQ, NEventReportRQ, NGetRQ, NSetRQ
+from ..dimse.plain import write_plain_response
 from ..dimse.reading import Request as RequestMessage
 from ..dimse.reading import read_request
 from ..dimse.status import Status, StatusClass, status_class
@@ -38,12 +39,15 @@ from .requests import (
     SetAttributesRequest,
     StoreRequest,
 )
+from .running import start
 
 if TYPE_CHECKING:
     from .session import Association
 
 log = Logger(namespace="dimsetls.association")
 
+_PLAIN = CEchoRQ, CStoreRQ
+_FAILURE = StatusClass.FAILURE
 _REQUESTS: dict[type, type[Any]] = {
     CStoreRQ: StoreRequest, CFindRQ: FindRequest, CGetRQ: GetRequest, CMoveRQ: MoveRequest,
     NEventReportRQ: EventReportRequest, NGetRQ: GetAttributesRequest, NSetRQ: SetAttributesRequest,
@@ -101,9 +105,14 @@ class PerformingUser:
         is_duplicate = operation.message_id in self._performing
         if not is_duplicate:
             self._performing[operation.message_id] = operation
-        running = Deferred.fromCoroutine(self._perform(operation, is_duplicate))
-        self._running[running] = None
-        running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.pop(running, None))
+        try:
+            running = start(self._perform(operation, is_duplicate))
+        except BaseException:
+            self._cannot_answer(Failure())
+            return
+        if running is not None:
+            self._running[running] = None
+            running.addErrback(self._cannot_answer).addBoth(lambda _: self._running.pop(running, None))
 
     def cancel(self, message_id: int) -> None:
         """C-CANCEL; for an operation that is not under way it is ignored (PS3.7 §9.3.2.3)."""
@@ -132,7 +141,8 @@ class PerformingUser:
                 outcome = await self._outcome_of(operation)
             operation.stream.discard()
             # An early failure is answered after the whole data set: few requestors expect it earlier (§9.3.1.3).
-            await operation.stream.wait_until_ended()
+            if not operation.stream.ended:
+                await operation.stream.wait_until_ended()
             if self._association.ended is None:
                 await self._answer(operation, outcome)
         finally:
@@ -141,35 +151,37 @@ class PerformingUser:
         self._association.operation_is_over()
 
     async def _answer(self, operation: Operation, outcome: Outcome) -> None:
-        command, data = self._response(operation, outcome)
+        status, command, data = self._response(operation, outcome)
         try:
             await self._outbox.send(operation.context.context_id, command, data)
         except LocalProtocolError:
             return  # the association ended, or is being released, before its turn came
         self.operations += 1
-        status = number(command, Element.STATUS)
-        if status_class(status) is StatusClass.FAILURE:
+        if status_class(status) is _FAILURE:
             self.failures += 1
         elif isinstance(operation.message, CStoreRQ):
             self.instances += 1
 
-    def _response(self, operation: Operation, outcome: Outcome) -> tuple[CommandSet, bytes | None]:
-        """The final response; where what a handler answered makes none, a failure, which always does."""
-        message, data = operation.message, None
+    def _response(self, operation: Operation, outcome: Outcome) -> tuple[int, bytes, bytes | None]:
+        """The final response: status, command set, data set. Where what a handler answered makes none, a failure."""
+        message, status, data = operation.message, outcome.status, None
         if message is None:
-            response = answer(operation.command, outcome.status, outcome.comment, outcome.offending_elements)
-            return response.command(), None
+            response = answer(operation.command, status, outcome.comment, outcome.offending_elements)
+            return status, write_command(response.command()), None
+        if outcome.is_plain and isinstance(message, _PLAIN):
+            return status, write_plain_response(message, status), None
         try:
             if outcome.dataset is not None:
                 data = encode(outcome.dataset, operation.context.transfer_syntax)
             typed = message.RESPONSE.to(
-                message, outcome.status, error_comment=outcome.comment,
+                message, status, error_comment=outcome.comment,
                 offending_element=outcome.offending_elements, **outcome.elements,
             )  # fmt: skip
-            return typed.command(data is not None), data
+            return status, write_command(typed.command(data is not None)), data
         except Exception:
             log.failure("[{association}] the answer of a handler cannot be sent", association=self._id)
-            return message.RESPONSE.to(message, _failure(message)).command(), None
+            status = _failure(message)
+            return status, write_command(message.RESPONSE.to(message, status).command()), None
 
     async def _outcome_of(self, operation: Operation) -> Outcome:
         try:
@@ -206,9 +218,10 @@ class PerformingUser:
         assert not isinstance(message, CCancelRQ)  # it never comes here
         operation.message = message
         context, sop_class = operation.context, message.sop_class_uid
-        is_inside = isinstance(message, _NORMALIZED) and sop_class in _INSIDE.get(context.abstract_syntax, ())
-        if sop_class != context.abstract_syntax and not is_inside:
-            raise _not_supported(message, "the SOP class is not that of the presentation context")
+        if sop_class != context.abstract_syntax:
+            inside = _INSIDE.get(context.abstract_syntax, frozenset()) if isinstance(message, _NORMALIZED) else ()
+            if sop_class not in inside:
+                raise _not_supported(message, "the SOP class is not that of the presentation context")
         # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
         as_scp = not isinstance(message, NEventReportRQ)
         if not (context.requestor_is_scp if self._is_requestor is as_scp else context.requestor_is_scu):
@@ -219,7 +232,7 @@ class PerformingUser:
         data = stream if operation.has_data_set else None
         if isinstance(message, NCreateRQ):
             return CreateRequest(association, context, message, data, new_uid=f"2.25.{uuid4().int}")
-        if isinstance(message, CFindRQ | CGetRQ | CMoveRQ) and self._permission is not None:
+        if isinstance(message, _QUERIES) and self._permission is not None:
             sees = self._permission.sight(number(operation.command, Element.COMMAND_FIELD), context.abstract_syntax)
             query: Request = _REQUESTS[type(message)](association, context, message, stream, sees)
             return query
@@ -254,6 +267,7 @@ class PerformingUser:
             )  # fmt: skip
 
 
+_QUERIES = CFindRQ, CGetRQ, CMoveRQ
 _NORMALIZED = (NEventReportRQ, NGetRQ, NSetRQ, NActionRQ, NCreateRQ, NDeleteRQ)
 
 
@@ -276,5 +290,4 @@ def _refused(message: RequestMessage | None, error: ServiceError) -> Outcome:
 
 def _failure(message: RequestMessage | None) -> int:
     """What a handler's failure is answered with: queries have a code of their own (PS3.4 Tables C.4-1 to C.4-3)."""
-    is_query = isinstance(message, CFindRQ | CGetRQ | CMoveRQ)
-    return Status.UNABLE_TO_PROCESS if is_query else Status.PROCESSING_FAILURE
+    return Status.UNABLE_TO_PROCESS if isinstance(message, _QUERIES) else Status.PROCESSING_FAILURE

@@ -27,13 +27,16 @@ from .operations import Operations
 from .outbox import Outbox
 from .performing import PerformingUser
 from .requests import Performer, Request, StoreRequest
-from .stream import DataSetStream
+from .stream import NO_DATA_SET, DataSetStream
 
 if TYPE_CHECKING:
     from .outcomes import Answer
     from .protocol import AssociationProtocol
 
 log = Logger(namespace="dimsetls.association")
+
+_COMMAND_FIELD, _MESSAGE_ID = Element.COMMAND_FIELD, Element.MESSAGE_ID  # a member of an enumeration is slow to look up
+_C_CANCEL_RQ = CommandField.C_CANCEL_RQ
 
 
 class Association(Operations):
@@ -166,8 +169,9 @@ class Association(Operations):
     def _spare_the_keys(self) -> None:
         """End before they protect more than they may (RFC 9325 §4.4): no further request, and then in order."""
         usage = self._protocol.key_usage
-        if usage is None or self.ended is not None or (wear := usage.wear) is Wear.FRESH:
+        if usage is None or self.ended is not None or usage.is_fresh:
             return
+        wear = usage.wear
         if self._wear is Wear.FRESH:
             log.warn(
                 "[{association}] the association with {peer} will soon have to end: {usage}",
@@ -191,19 +195,19 @@ class Association(Operations):
     # Messages from the peer --------------------------------------------------------------------------------------
 
     def _begin_message(self, context_id: int, command: CommandSet, has_data_set: bool) -> DataSetSink | None:
-        field = number(command, Element.COMMAND_FIELD)
+        field = number(command, _COMMAND_FIELD)
         if self.ended is None and field & 0x8000:
             return self._invoking.begin_response(context_id, read_response(command), has_data_set)
-        stream = DataSetStream(lambda waiting: self._protocol.hold(stream, waiting))
-        if not has_data_set:
-            stream.end()
+        stream = NO_DATA_SET
+        if has_data_set:
+            stream = DataSetStream(lambda waiting: self._protocol.hold(stream, waiting))
         if self.ended is not None:
             stream.discard()
-        elif field == CommandField.C_CANCEL_RQ:
+        elif field == _C_CANCEL_RQ:
             stream.discard()
             self._performing.cancel(number(command, Element.MESSAGE_ID_BEING_RESPONDED_TO))
         else:
-            message_id, context = number(command, Element.MESSAGE_ID), self.contexts[context_id]
+            message_id, context = number(command, _MESSAGE_ID), self.contexts[context_id]
             self._performing.begin(Operation(message_id, context, command, stream, has_data_set))
         return stream if has_data_set else None
 

@@ -152,3 +152,8 @@ class DataSetStream:
         deferred: Deferred[None] = Deferred()
         self._waiting.append(deferred)
         await deferred
+
+
+NO_DATA_SET = DataSetStream(lambda waiting: None)
+"""Of every message without one: it has ended, and nothing changes it any more."""
+NO_DATA_SET.end()

@@ -202,6 +202,7 @@ class Permission:
         self._presenter = presenter
         self._expiry = expiry
         self._now = now
+        self._may_expire = expiry is not Expiry.IGNORE and principal is not None and principal.until is not None
 
     def restrict(
         self, support: Support | None, abstract_syntax: str, role: RoleSelection | None
@@ -232,7 +233,7 @@ class Permission:
         `sop_class_uid` is the abstract syntax of its context: the SOP class in the command may be another, with a
         Meta SOP Class (PS3.7 §10) and with the Unified Procedure Step (PS3.4 §CC.3.1.1).
         """
-        if expired := self._expired():
+        if self._may_expire and (expired := self._expired()):
             return expired
         if self._authorization is None:
             return None
@@ -264,8 +265,7 @@ class Permission:
 
     def _expired(self) -> NotAuthorized | None:
         principal = self._principal
-        if self._expiry is Expiry.IGNORE or principal is None or principal.until is None:
-            return None
+        assert principal is not None
         if principal.is_valid_at(self._now()):
             return None
         sentence = f"the identity of {principal} was valid until {principal.until:%Y-%m-%d %H:%M:%S} UTC"

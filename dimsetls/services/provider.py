@@ -177,11 +177,12 @@ class Services:
 
     async def perform(self, request: Request) -> Answer:
         uid = request.context.abstract_syntax
-        common = {item.sop_class_uid: item for item in request.association.peer.common_extended_negotiations}
+        offered = request.association.peer.common_extended_negotiations
+        common = {item.sop_class_uid: item for item in offered}.get(uid) if offered else None
+        # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
+        is_notification = isinstance(request, EventReportRequest)
         for provider in self._providers:
-            support = provider.support(uid, common.get(uid))  # asked as it was when the context was negotiated
-            # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
-            is_notification = isinstance(request, EventReportRequest)
+            support = provider.support(uid, common)  # asked as it was when the context was negotiated
             if support and (support.requestor_may_be_scp if is_notification else support.requestor_may_be_scu):
                 return await provider.perform(request)
         raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service of this AE supports the SOP class")

@@ -32,6 +32,9 @@ class Wear(Enum):
     """End at once."""
 
 
+_WORN = Wear.WORN.value
+
+
 @dataclass(slots=True)
 class KeyUsage:
     """The use of a connection's two keys, ours and the peer's."""
@@ -64,10 +67,13 @@ class KeyUsage:
         return max(self.sent, self.received) / self.limit
 
     @property
+    def is_fresh(self) -> bool:
+        """As nearly always, and it is asked for with every operation."""
+        return self.share < _WORN
+
+    @property
     def wear(self) -> Wear:
         share = self.share
-        if share < Wear.WORN.value:  # as nearly always, and it is asked for with every operation
-            return Wear.FRESH
         return max((each for each in Wear if each.value <= share), key=lambda each: each.value)
 
     def __str__(self) -> str:
