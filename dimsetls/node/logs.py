@@ -42,7 +42,25 @@ def _log_file(twistd: Mapping[str, Any]) -> IO[str]:
 
 def text_line(event: LogEvent) -> str | None:
     """One event as Twisted writes it in text."""
-    return formatEventAsClassicLogText(event, lambda when: "-" if when is None else _second(int(when)))
+    if "log_failure" in event or "log_system" in event or (sentence := _sentence(event)) is None:
+        return formatEventAsClassicLogText(event, lambda when: "-" if when is None else _second(int(when)))
+    level = event.get("log_level")
+    source = f"{event.get('log_namespace', '-')}#{level.name if level is not None else '-'}"
+    return f"{_second(int(event['log_time']))} [{source}] {sentence}".replace("\n", "\n\t") + "\n" if sentence else None
+
+
+def _sentence(event: LogEvent) -> str | None:
+    """The event in words; None where Twisted has to find them, since there is a call in its format, or a mistake.
+
+    Twisted, which is prepared for calls, takes 5 % of an association that does little for its two lines.
+    """
+    words = event.get("log_format", "")
+    if not isinstance(words, str) or "()" in words or "log_flattened" in event:
+        return None
+    try:
+        return words.format_map(event)
+    except Exception:
+        return None
 
 
 @lru_cache(1)
@@ -58,7 +76,7 @@ def json_line(event: LogEvent) -> str:
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": level.name if level is not None else "info",
         "namespace": event.get("log_namespace", ""),
-        "message": formatEvent(event),
+        "message": formatEvent(event) if (sentence := _sentence(event)) is None else sentence,
     }
     if "log_failure" in event:
         line["traceback"] = event["log_failure"].getTraceback()
