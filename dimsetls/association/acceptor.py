@@ -186,11 +186,11 @@ class Acceptor:
     # From the protocol -----------------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        self._parties = replace(self._parties, peer=self._protocol.peer)
+        self._parties = Parties(self._parties.association, self._protocol.peer)
         self._factory.opened(self)
 
     def secured(self, session: TLSSession | None) -> None:
-        self._parties = replace(self._parties, peer=self._protocol.peer, tls=session)
+        self._parties = Parties(self._parties.association, self._protocol.peer, tls=session)
         self._protocol.transport_indication()
 
     def indicated(self, indication: Indication) -> None:
@@ -263,8 +263,9 @@ class Acceptor:
     def _judge(self, request: AssociateRQ) -> None:
         """Cheap checks first, in the order of what a stranger should learn least from."""
         self._factory.pending.pop(self, None)
-        self._parties = parties = replace(
-            self._parties, calling_ae_title=request.calling_ae_title, called_ae_title=request.called_ae_title
+        known = self._parties
+        self._parties = parties = Parties(
+            known.association, known.peer, request.calling_ae_title, request.called_ae_title, known.tls
         )
         address = self._protocol.peer_host
         certificate = parties.tls.peer if parties.tls else None
@@ -290,9 +291,11 @@ class Acceptor:
             tls.peer if tls else None, tls.channel_binding if tls else None,
         )  # fmt: skip
         # From here on nobody keeps a credential but the gate, and only while it checks.
-        request = replace(request, user_information=stripped(offered))
+        kept = stripped(offered)
+        is_there = kept is not offered
+        if is_there:
+            request = replace(request, user_information=kept)
         if entity.gate is None:
-            is_there = request.user_information != offered
             note = "a user identity came, and none is checked here" if is_there else ""
             self._accept(Admission(note=note), request, entity, presenter)
             return
@@ -330,7 +333,8 @@ class Acceptor:
         if self._factory.draining:
             self._reject(Rejection("temporary congestion", "the service is shutting down"))
             return
-        self._parties = replace(self._parties, principal=admission.principal)
+        if admission.principal is not None:
+            self._parties = replace(self._parties, principal=admission.principal)
         services = entity.services
         expiry = entity.gate.policy.expiry if entity.gate else Expiry.IGNORE
         permission = Permission(entity.authorization, admission.principal, presenter, expiry)
@@ -340,7 +344,8 @@ class Acceptor:
             entity.maximum_operations_invoked, entity.maximum_operations_performed,
         )  # fmt: skip
         answer, agreement = answer_request(request, policy)
-        answer = replace(answer, user_information=admission.answer(answer.user_information))
+        if admission.response is not None or admission.extended is not None:
+            answer = replace(answer, user_information=admission.answer(answer.user_information))
         association = Association(
             self._protocol, self._parties, agreement, services=services, is_requestor=False, permission=permission
         )

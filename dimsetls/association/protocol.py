@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from typing import Protocol as Typing
@@ -420,9 +420,17 @@ def _address(peer: object) -> tuple[str, str]:
     host, port = getattr(peer, "host", None), getattr(peer, "port", None)
     if host is None:
         return "unix", "unix"
-    with suppress(ValueError):  # Twisted passes on what a PROXY header says, and an IPv6 address in full length
-        host = str(ip_address(host))
+    host = _shortened(host)
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@lru_cache(256)
+def _shortened(host: str) -> str:
+    """Twisted passes on what a PROXY header says, and an IPv6 address in full length."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host
 
 
 def _tune(transport: object) -> socket.socket | None:

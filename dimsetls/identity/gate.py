@@ -377,5 +377,7 @@ def _subjects(presenter: Presenter) -> Iterator[Subject]:
 
 def stripped(offered: UserInformation) -> UserInformation:
     """The user information without credentials, for whoever keeps it longer than the check takes."""
+    if not _shows(offered):
+        return offered
     kept = tuple(item for item in offered.extended_negotiations if item.sop_class_uid != BEARER_TOKEN)
     return replace(offered, user_identity=None, extended_negotiations=kept)

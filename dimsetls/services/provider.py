@@ -163,8 +163,8 @@ class Services:
     def support(self, abstract_syntax: str, common: CommonExtendedNegotiation | None) -> Support | None:
         asked = (provider.support(abstract_syntax, common) for provider in self._providers)
         supports = [support for support in asked if support is not None]
-        if not supports:
-            return None
+        if len(supports) < 2:
+            return supports[0] if supports else None
         return replace(
             supports[0],
             requestor_may_be_scu=any(support.requestor_may_be_scu for support in supports),

@@ -249,4 +249,6 @@ def _text(error: BaseException | None) -> str:
 
 def _printable(text: str) -> str:
     """Names in a certificate are the peer's to choose, and this goes to a log: one line, no control characters."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
