@@ -320,10 +320,10 @@ class IncomingFile:
             raise _refusal(error) from error
         finally:
             self._unlink()
-        return StoredInstance(Path(final), size, outcome, remark)
+        return StoredInstance(final, size, outcome, remark)
 
     def _place(self, size: int) -> tuple[str, Outcome]:
-        store, path = self._store, str(self._store.layout.path(self._values))
+        store, path = self._store, self._store.layout.path(self._values)
         if store.index is None:
             final = f"{store.root}/{path}"
             return final, store.place(self._path, final)

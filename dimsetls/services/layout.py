@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -74,11 +73,9 @@ class Layout:
     def __hash__(self) -> int:
         return hash(self.template)
 
-    def path(self, values: Mapping[str, str]) -> PurePosixPath:
+    def path(self, values: Mapping[str, str]) -> str:
         """The relative path for `values`, by placeholder name; what is missing or not valid becomes `unknown`."""
-        return PurePosixPath(
-            self.template.format_map({name: fill(values.get(name, "")) for name, fill in self._fill.items()})
-        )
+        return self.template.format_map({name: fill(values.get(name, "")) for name, fill in self._fill.items()})
 
 
 def _problems(template: str, names: list[str]) -> list[str]:

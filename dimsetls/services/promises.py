@@ -33,12 +33,16 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """A committed instance: `size` in bytes is that of the received file with its meta information.
+    """A committed instance: `size` in bytes is that of the received file `name` with its meta information.
 
     `remark` is empty, or one sentence for the log on why the layout had to do without the data set's UIDs.
     """
 
-    path: Path
+    name: str
     size: int
     outcome: Outcome
     remark: str = ""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)

@@ -32,7 +32,7 @@ VALUES = {
 def test_a_template_is_filled_in(template, needs, path):
     layout = Layout(template)
     assert layout.needs == needs
-    assert layout.path(VALUES) == PurePosixPath(path)
+    assert layout.path(VALUES) == path
 
 
 def test_the_default_is_by_series():
@@ -47,11 +47,11 @@ def test_layouts_of_one_template_are_one():
 
 @pytest.mark.parametrize("value", ["", ".", "..", "../../etc", "/etc", "1.2/3", "01.2", "1..2", "1." * 40, "1.2\n"])
 def test_what_is_no_uid_becomes_unknown(value):
-    assert Layout().path(VALUES | {"StudyInstanceUID": value}) == PurePosixPath("unknown/1.2.3.4/1.2.3.4.5.dcm")
+    assert Layout().path(VALUES | {"StudyInstanceUID": value}) == "unknown/1.2.3.4/1.2.3.4.5.dcm"
 
 
 def test_what_is_missing_becomes_unknown():
-    assert Layout().path({"SOPInstanceUID": "1.2"}) == PurePosixPath("unknown/unknown/1.2.dcm")
+    assert Layout().path({"SOPInstanceUID": "1.2"}) == "unknown/unknown/1.2.dcm"
 
 
 @pytest.mark.parametrize(("title", "component"), [
@@ -60,12 +60,12 @@ def test_what_is_missing_becomes_unknown():
 ])
 def test_an_ae_title_is_encoded(title, component):
     layout = Layout("{CallingAETitle}/{SOPInstanceUID}")
-    assert layout.path(VALUES | {"CallingAETitle": title}) == PurePosixPath(f"{component}/1.2.3.4.5")
+    assert layout.path(VALUES | {"CallingAETitle": title}) == f"{component}/1.2.3.4.5"
 
 
 @given(st.dictionaries(st.sampled_from(sorted(VALUES)), st.text("./%\\{}0189aA \0é\udcff-")))
 def test_no_value_leaves_the_store(values):
-    path = Layout("{CallingAETitle}/{CalledAETitle}/{SOPClassUID}/" + BY_SERIES).path(values)
+    path = PurePosixPath(Layout("{CallingAETitle}/{CalledAETitle}/{SOPClassUID}/" + BY_SERIES).path(values))
     assert len(path.parts) == 6
     assert not path.is_absolute()
     assert not any(part.startswith(".") or "/" in part or "\0" in part for part in path.parts)
