@@ -67,6 +67,7 @@ AE_ELEMENTS = frozenset({Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR_AE_TI
 AT_ELEMENTS = frozenset({Element.OFFENDING_ELEMENT, Element.ATTRIBUTE_IDENTIFIER_LIST})
 TEXT_ELEMENTS = UI_ELEMENTS | AE_ELEMENTS | {Element.ERROR_COMMENT}
 _KNOWN = frozenset(map(int, Element))
+_TEXTS = frozenset(map(int, TEXT_ELEMENTS))
 _NUMBERS = _KNOWN - TEXT_ELEMENTS - AT_ELEMENTS - {Element.COMMAND_GROUP_LENGTH}
 _HEADER = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<HHIH")
@@ -85,30 +86,33 @@ def read_command(data: bytes | bytearray) -> CommandSet:
         if end - at < 8:
             raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")
         group, element, length = read_header(data, at)
-        at += 8
-        if group != 0 or element <= previous:
+        value = at + 8
+        at = value + length
+        if group or element <= previous:
             raise RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
-        if length > end - at:
-            raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {end - at} bytes left")
+        if at > end:
+            left = end - value
+            raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {left} bytes left")
         if length == 2 and element in _NUMBERS:  # as most are
-            command[element] = data[at] | data[at + 1] << 8
+            command[element] = data[value] | data[value + 1] << 8
+        elif element in _TEXTS and length and not length & 1:
+            command[element] = data[value:at].decode("latin-1").strip("\0 ")
         elif element in _KNOWN and length:  # an empty element says as much as an absent one
-            command[element] = _read_value(element, bytes(data[at : at + length]))
-        at, previous = at + length, element
+            command[element] = _read_value(element, bytes(data[value:at]))
+        previous = element
     return command
 
 
 def _read_value(element: int, value: bytes) -> Value | Misshapen:
+    """What is neither a plain number nor text, or has not the length that it should have."""
     if element in TEXT_ELEMENTS:
-        if len(value) & 1:
-            return _misshapen(element, value, "which is odd")
-        return value.decode("latin-1").strip("\0 ")
+        return _misshapen(element, value, "which is odd")
     if element in AT_ELEMENTS:
         if len(value) % 4:
             return _misshapen(element, value, "not 4 a tag")
         numbers = struct.unpack(f"<{len(value) // 2}H", value)
         return tuple(group << 16 | low for group, low in zip(numbers[::2], numbers[1::2], strict=True))
-    expected = 4 if element == Element.COMMAND_GROUP_LENGTH else 2
+    expected = 2 if element else 4
     if len(value) != expected:
         return _misshapen(element, value, f"not {expected}")
     return int.from_bytes(value, "little")

@@ -227,6 +227,11 @@ class Permission:
         assert self._authorization is not None
         return self._authorization.context_permitted(self._principal, self._presenter, role.sop_class_uid, role)
 
+    @property
+    def is_boundless(self) -> bool:
+        """Whether everything may be done, for good: then nothing needs to be judged."""
+        return self._authorization is None and not self._may_expire
+
     def judge(self, command_field: int, sop_class_uid: str) -> NotAuthorized | None:
         """Why an operation is not to be performed; None: it may be.
 

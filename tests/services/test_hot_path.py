@@ -20,11 +20,12 @@ from dimsetls.association.protocol import AssociationProtocol
 from dimsetls.services.filesystem import Durability, FileStore
 from dimsetls.services.layout import BY_SERIES, FLAT, Layout
 from dimsetls.services.storage import Storage
+from dimsetls.services.verification import Verification
 from dimsetls.testing import DevelopmentAuthority, Peer
 from dimsetls.tls import endpoints
 from dimsetls.ul.writer import LARGEST_PDU_LENGTH
 
-from ..association.stage import Stage, open_fragment, store_command
+from ..association.stage import Stage, data_set, echo, open_fragment, store, store_command
 
 RECORD = 16384
 """Bytes of a full TLS record."""
@@ -35,6 +36,10 @@ LINES_A_RECORD = 17
 LINES_A_PDU = 191
 LINES_A_PDU_OVER_TLS = 110
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
+LINES_A_C_ECHO = 300
+"""From the request to its response, without TLS."""
+LINES_A_SMALL_C_STORE = {FLAT: 574, BY_SERIES: 642}
+"""The same for an instance of one PDU, by layout: the file, its name and the response among them."""
 SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
 """The start of a data set: all that any layout needs."""
 PACKAGE = str(Path(dimsetls.__file__).parent)
@@ -108,6 +113,23 @@ def test_a_pdu_of_eight_tls_records_costs_this_much(protocol):
     costs = [sum(len(lines_of(lambda record=record: protocol.dataReceived(record))) for record in pdu())
              for _ in range(4)]  # fmt: skip
     assert costs[1:] == [LINES_A_PDU] * 3  # the first also ends the fragment before it
+
+
+def test_a_c_echo_costs_this_much():
+    peer = Stage(Verification()).associated()
+    protocol = peer.end.other._protocol
+    requests = [echo(number) for number in range(4)]
+    costs = [len(lines_of(lambda request=request: protocol.dataReceived(request))) for request in requests]
+    assert costs[1:] == [LINES_A_C_ECHO] * 3  # the first also makes what is then known
+
+
+def test_a_small_c_store_costs_this_much(storing, request):
+    peer = storing(None)
+    peer.send(data_set(b""))  # the end of the one that was under way
+    protocol = peer.end.other._protocol
+    messages = [store(SERIES, instance=f"1.2.3.{number}") for number in range(4)]
+    costs = [len(lines_of(lambda message=message: protocol.dataReceived(message))) for message in messages]
+    assert costs[1:] == [LINES_A_SMALL_C_STORE[request.node.callspec.params["storing"]]] * 3
 
 
 def test_a_pdu_over_tls_costs_this_much(storing, monkeypatch):
