@@ -29,6 +29,7 @@ from .requests import (
     StoreRequest,
 )
 from .retrieving import SubOperations
+from .running import start
 from .stream import DataSetStream
 
 if TYPE_CHECKING:
@@ -104,15 +105,17 @@ class Answering:
 
         try:
             while not operation.is_stopped:
-                operation.step = Deferred.fromCoroutine(step())
-                try:
-                    result = await operation.step
-                except CancelledError:
-                    if operation.is_stopped:
-                        return
-                    raise
-                finally:
-                    operation.step = None
+                result = start(step())
+                if isinstance(result, Deferred):
+                    operation.step = result
+                    try:
+                        result = await result
+                    except CancelledError:
+                        if operation.is_stopped:
+                            return
+                        raise
+                    finally:
+                        operation.step = None
                 if result is _END or operation.is_stopped:
                     return
                 yield result
@@ -123,6 +126,7 @@ class Answering:
     async def _find(self, operation: Operation, matches: AsyncIterator[Any]) -> Outcome:
         context, message = operation.context, operation.message
         assert message is not None
+        commands: dict[int, bytes] = {}  # of pending responses, by status: the same for each match
         steps = self._steps(operation, matches)
         try:
             async for match in steps:
@@ -131,8 +135,9 @@ class Answering:
                     raise TypeError(f"a match came with status {status:04X}H, expected FF00H or FF01H")
                 data = encode(dataset, context.transfer_syntax)
                 await self._data_set_over(operation)
-                pending = write_command(message.RESPONSE.to(message, status).command(True))
-                await self._outbox.send(context.context_id, pending, data, is_paced=True)
+                if status not in commands:
+                    commands[status] = write_command(message.RESPONSE.to(message, status).command(True))
+                await self._outbox.send(context.context_id, commands[status], data, is_paced=True)
         finally:
             await steps.aclose()
         return Outcome(Status.CANCEL if operation.is_cancelled else Status.SUCCESS)

@@ -32,8 +32,8 @@ class Outbox:
 
         Raises `LocalProtocolError` where the association is over.
         """
-        if not is_paced and not self._lock.locked:  # an answer that has nobody to wait for
-            self._send(context_id, command, data, False)
+        if not self._lock.locked and not (is_paced and self._protocol.is_stalled):  # there is nobody to wait for
+            self._send(context_id, command, data, is_paced)
             return
         async with self._lock:
             if is_paced:

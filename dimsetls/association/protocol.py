@@ -223,6 +223,11 @@ class AssociationProtocol(Protocol):
         if self._key_usage is not None:
             self._key_usage.wrote(len(data))
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the peer takes nothing: it has not read what was sent before."""
+        return self._stalled
+
     async def output(self) -> None:
         """Wait while the peer takes nothing; returns also where the connection is gone."""
         while self._stalled:
