@@ -27,6 +27,7 @@ ROWS = (
     Row("associate", "associations, full handshake, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0),
     Row("resumed", "associations, resumed, 3 at once", Kind.ASSOCIATE, associations=3, seconds=3.0, resumed=True),
     Row("echo", "C-ECHO on one association", Kind.ECHO, seconds=2.0),
+    Row("find", "C-FIND, 10 000 pending responses; ratio to pynetdicom", Kind.FIND, count=10_000, seconds=2.0),
     Row("storescu", "storescu as it comes: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True, nagle=True),
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
 )
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(options.rounds):
             for row in rows:
                 # Neighbours in time are compared, and none is always the first.
-                for peer in peers if number % 2 == 0 else reversed(peers):
+                able = [peer for peer in peers if peer.finds or row.kind is not Kind.FIND]
+                for peer in able if number % 2 == 0 else reversed(able):
                     runs.append(run := measure(peer, row, number, work))
                     outcome = run.error or f"{run.rate:.4g}, {run.cpu:.2f} s CPU, {run.peak_rss / 1e6:.0f} MB"
                     print(f"{number + 1}/{options.rounds} {row.name} {peer.name}: {outcome}", file=sys.stderr)

@@ -2,35 +2,47 @@
 
 It must never be the bottleneck, so the PDUs of an instance are laid out once in one buffer; for each C-STORE only
 the instance UID and the message ID are patched, and each PDU goes to OpenSSL in one write, as real senders do.
-It runs as its own process (``python -m benchmarks.client '{"kind": ...}'``) and prints one JSON object.
+It runs as its own process (``python -m benchmarks.client '{"kind": ...}'``), with one more for each of several
+associations, and prints one JSON object.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import socket
 import ssl
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from dimsetls.uids import APPLICATION_CONTEXT, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, ROOT, VERIFICATION
+from dimsetls.uids import (
+    APPLICATION_CONTEXT,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    ROOT,
+    STUDY_ROOT_FIND,
+    VERIFICATION,
+)
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 SUITE = "TLS_AES_256_GCM_SHA384"
 CALLED_AE = "BENCHMARK"
+USER, PASSCODE = "benchmark", "correct horse battery"
+"""Presented where associations are the work (PS3.7 D.3.3.7); DCMTK and pynetdicom take no notice."""
 IMPLEMENTATION = f"{ROOT}.2"
 MAXIMUM_LENGTH = 131066
 """What the client announces and never exceeds itself: 131072 bytes on the wire, eight full TLS records."""
 TIMEOUT = 120.0
 ECHO_CONTEXT, STORE_CONTEXT = 1, 3
+FIND_CONTEXT = ECHO_CONTEXT  # of an association that asks, and does nothing else
 COMMAND, DATA, LAST = 1, 0, 2  # message control header of a PDV (PS3.8 E.2)
 _BLOCK = 1_000_003  # the period of the pixel data: prime, so that no displaced fragment compares equal
 
@@ -40,6 +52,7 @@ class Kind(StrEnum):
 
     STORE = "store"  # C-STORE `count` instances on each association
     ECHO = "echo"  # C-ECHO on each association for `seconds`
+    FIND = "find"  # C-FIND with `count` pending responses, again and again for `seconds`
     ASSOCIATE = "associate"  # TLS handshake, A-ASSOCIATE, C-ECHO and release, again and again for `seconds`
 
 
@@ -115,16 +128,23 @@ def item(kind: int, value: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(value)) + value
 
 
-def associate_rq() -> bytes:
-    """The A-ASSOCIATE-RQ that proposes Verification and CT Image Storage."""
+_CONTEXTS = (
+    (ECHO_CONTEXT, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),
+    (STORE_CONTEXT, CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN),
+)
+_FIND_CONTEXTS = ((FIND_CONTEXT, STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN),)
+
+
+def associate_rq(proposed: tuple[tuple[int, str, str], ...] = _CONTEXTS, *, identity: bool = False) -> bytes:
+    """The A-ASSOCIATE-RQ that proposes Verification and CT Image Storage, or other contexts."""
     contexts = b"".join(
         item(0x20, struct.pack(">Bxxx", context) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
-        for context, abstract, transfer in (
-            (ECHO_CONTEXT, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),
-            (STORE_CONTEXT, CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN),
-        )
+        for context, abstract, transfer in proposed
     )
     user = item(0x51, struct.pack(">I", MAXIMUM_LENGTH)) + item(0x52, IMPLEMENTATION.encode()) + item(0x55, b"LOAD")
+    if identity:
+        fields = b"".join(struct.pack(">H", len(field)) + field for field in (USER.encode(), PASSCODE.encode()))
+        user += item(0x58, b"\2\0" + fields)
     body = struct.pack(">H2x16s16s32x", 1, CALLED_AE.ljust(16).encode(), b"LOAD".ljust(16))
     body += item(0x10, APPLICATION_CONTEXT.encode()) + contexts + item(0x50, user)
     return struct.pack(">BxI", 0x01, len(body)) + body
@@ -141,6 +161,15 @@ def c_echo_rq() -> bytes:
     """A C-ECHO-RQ (PS3.7 §9.3.5.1)."""
     return command(ECHO_CONTEXT, (0x0002, VERIFICATION.encode() + b"\0"), (0x0100, b"\x30\0"), (0x0110, b"\1\0"),
                    (0x0800, b"\x01\x01"))
+
+
+def c_find_rq() -> bytes:
+    """A C-FIND-RQ with its identifier: all studies, by their UIDs (PS3.7 §9.3.2.1)."""
+    request = command(FIND_CONTEXT, (0x0002, STUDY_ROOT_FIND.encode() + b"\0" * (len(STUDY_ROOT_FIND) % 2)),
+                      (0x0100, b"\x20\0"), (0x0110, b"\1\0"), (0x0700, b"\0\0"), (0x0800, b"\0\0"))
+    level, uid = b"\x08\0\x52\0\6\0\0\0STUDY ", b"\x20\0\x0d\0\0\0\0\0"
+    length = len(level + uid)
+    return request + struct.pack(">BxIIBB", 0x04, length + 6, length + 2, FIND_CONTEXT, DATA | LAST) + level + uid
 
 
 def c_store_rq(message_id: int, uid: str) -> bytes:
@@ -189,17 +218,39 @@ class Association:
         self.tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
         self.tls.settimeout(None)
         self.send = self.tls.write
-        self.buffer = b""
+        self.buffer = self.echoed = b""
+        self.at = 0  # where in the buffer the next PDU begins
         cipher = self.tls.cipher()
         if cipher is None or cipher[0] != SUITE:
             raise PeerError(f"every peer is measured with {SUITE}, but this one negotiated {cipher}")
-        self.send(associate_rq())
+        self.send(_ASSOCIATE_RQ[load.kind])
         self.maximum = min(self._maximum(self._pdu(0x02)) or MAXIMUM_LENGTH, MAXIMUM_LENGTH)
 
     def echo(self) -> None:
-        """One C-ECHO round trip."""
+        """One C-ECHO round trip; an answer that is the same as the first, which was read, is not read again."""
         self.send(_C_ECHO_RQ)
-        self.expect_success(0x8030, 1)
+        data = self.tls.recv(65536)
+        if data != self.echoed:
+            self.buffer, self.at = data, 0
+            self.echoed = self.expect_success(0x8030, 1)
+
+    def find(self, count: int) -> None:
+        """One C-FIND, whose responses must be `count` pending ones, each with an identifier, and Success."""
+        self.send(_C_FIND_RQ)
+        matches, is_pending = 0, False
+        while True:
+            body = self._pdu(0x04)
+            if not body[5] & COMMAND:
+                matches += is_pending
+                is_pending = False
+                continue
+            at = body.index(_STATUS) + len(_STATUS)
+            status = body[at:at + 2]
+            if status == b"\0\0" and matches == count:
+                return
+            if status != b"\0\xff" or is_pending:
+                raise PeerError(f"after {matches} of {count} matches came status {status[::-1].hex()}")
+            is_pending = True
 
     def release(self) -> None:
         """A-RELEASE, then close_notify and close."""
@@ -207,8 +258,8 @@ class Association:
         self._pdu(0x06)
         self.tls.close()
 
-    def expect_success(self, field: int, message_id: int) -> None:
-        """Read one response and check that it answers `message_id` with Success."""
+    def expect_success(self, field: int, message_id: int) -> bytes:
+        """Read one response and check that it answers `message_id` with Success; return its PDU."""
         body = self._pdu(0x04)
         found, at = {}, 6
         while at < len(body):
@@ -219,19 +270,23 @@ class Association:
         answer = found.get(0x0100), found.get(0x0120), found.get(0x0900)
         if answer != (field, message_id, 0):
             raise PeerError(f"expected command {field:#06x}, message {message_id}, status 0, but came {answer}")
+        return struct.pack(">BxI", 0x04, len(body)) + body
 
     def _pdu(self, kind: int) -> bytes:
         """The body of the next PDU, which must be of type `kind`."""
-        while len(self.buffer) < 6 or len(self.buffer) < 6 + int.from_bytes(self.buffer[2:6]):
+        while len(self.buffer) < self.at + 6 or len(self.buffer) < self.at + 6 + self._length():
             data = self.tls.recv(65536)
             if not data:
                 raise PeerError(f"expected a PDU of type {kind}, but the peer closed the connection")
-            self.buffer += data
-        end = 6 + int.from_bytes(self.buffer[2:6])
-        found, body, self.buffer = self.buffer[0], self.buffer[6:end], self.buffer[end:]
+            self.buffer, self.at = self.buffer[self.at:] + data, 0
+        start, self.at = self.at, self.at + 6 + self._length()
+        found, body = self.buffer[start], self.buffer[start + 6:self.at]
         if found != kind:
             raise PeerError(f"expected a PDU of type {kind}, but came type {found} with {body[:4].hex()}")
         return body
+
+    def _length(self) -> int:
+        return int.from_bytes(self.buffer[self.at + 2:self.at + 6])
 
     @staticmethod
     def _maximum(accept: bytes) -> int:
@@ -247,10 +302,15 @@ class Association:
         return maximum
 
 
-_C_ECHO_RQ = c_echo_rq()
+_ASSOCIATE_RQ = {
+    Kind.STORE: associate_rq(), Kind.ECHO: associate_rq(), Kind.FIND: associate_rq(_FIND_CONTEXTS),
+    Kind.ASSOCIATE: associate_rq(identity=True),
+}
+_C_ECHO_RQ, _C_FIND_RQ = c_echo_rq(), c_find_rq()
+_STATUS = struct.pack("<HHI", 0x0000, 0x0900, 2)
 
 
-# The three kinds of work
+# The kinds of work
 
 def client_context(keys: Path) -> ssl.SSLContext:
     """Mutual TLS 1.3 with P-256 for the key exchange, which every peer supports: no HelloRetryRequest for any."""
@@ -263,33 +323,48 @@ def client_context(keys: Path) -> ssl.SSLContext:
 
 def run(load: Load) -> dict[str, float]:
     """Do the work; `seconds` runs from the moment all associations are open until the last one has its answer."""
-    context = client_context(Path(load.keys))
-    start = threading.Barrier(load.associations)
-
-    def work(number: int) -> tuple[float, float, int]:
-        if load.kind is Kind.ASSOCIATE:
-            sessions = [_associate_once(load, context, None)]
-            start.wait(TIMEOUT)
-            return _repeat(lambda: sessions.append(_associate_once(load, context, sessions.pop())), load.seconds)
-        association = Association(load, context)
-        if load.kind is Kind.ECHO:
-            start.wait(TIMEOUT)
-            result = _repeat(association.echo, load.seconds)
-        else:
-            instance = Instance(number, load.size, association.maximum)
-            start.wait(TIMEOUT)
-            began = time.monotonic()
-            for index in range(load.count):
-                instance.store(association, index)
-            result = began, time.monotonic(), load.count
-        association.release()
-        return result
-
-    with ThreadPoolExecutor(load.associations) as pool:
-        results = list(pool.map(work, range(load.associations)))
+    processes = multiprocessing.get_context("fork")  # not threads: they would wait for each other's Python
+    start = processes.Barrier(load.associations)
+    with ProcessPoolExecutor(load.associations, processes, _begin, (start,)) as pool:
+        results = list(pool.map(_work, [load] * load.associations, range(load.associations)))
     seconds = max(ended for _, ended, _ in results) - min(began for began, _, _ in results)
     operations = sum(done for _, _, done in results)
     return {"seconds": seconds, "operations": operations, "bytes": operations * load.size}
+
+
+_start: Barrier
+"""Where the processes of one load wait for each other."""
+
+
+def _begin(start: Barrier) -> None:
+    global _start
+    _start = start
+
+
+def _work(load: Load, number: int) -> tuple[float, float, int]:
+    """One association, or one after the other; when it began, when it ended, how many operations it did."""
+    context = client_context(Path(load.keys))
+    if load.kind is Kind.ASSOCIATE:
+        sessions = [_associate_once(load, context, None)]
+        _start.wait(TIMEOUT)
+        return _repeat(lambda: sessions.append(_associate_once(load, context, sessions.pop())), load.seconds)
+    association = Association(load, context)
+    if load.kind is Kind.STORE:
+        instance = Instance(number, load.size, association.maximum)
+        _start.wait(TIMEOUT)
+        began = time.monotonic()
+        for index in range(load.count):
+            instance.store(association, index)
+        result = began, time.monotonic(), load.count
+    elif load.kind is Kind.FIND:
+        _start.wait(TIMEOUT)
+        began, ended, done = _repeat(lambda: association.find(load.count), load.seconds)
+        result = began, ended, done * load.count
+    else:
+        _start.wait(TIMEOUT)
+        result = _repeat(association.echo, load.seconds)
+    association.release()
+    return result
 
 
 def _associate_once(

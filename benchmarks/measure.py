@@ -322,7 +322,9 @@ def measure(peer: Peer, row: Row, number: int, work: Path) -> Measurement:
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     several = row.kind is Kind.STORE and row.associations > 1
-    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", several, row.resumed)
+    matches = row.count if row.kind is Kind.FIND else 0
+    identities = row.kind is Kind.ASSOCIATE
+    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", several, matches, identities, row.resumed)
     site.store.mkdir(parents=True)
     site.scratch.mkdir()
     try:
@@ -343,7 +345,8 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
     load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds, row.resumed)
     with Server(peer, site, environment, server_cpus) as server:
         try:
-            run_client(replace(load, count=min(row.count, 4), size=min(row.size, MEBIBYTE), seconds=0.2), client_cpus)
+            count = min(row.count, 4) if row.kind is Kind.STORE else row.count
+            run_client(replace(load, count=count, size=min(row.size, MEBIBYTE), seconds=0.2), client_cpus)
             for path in instances(site.store):
                 path.unlink()
             with watch(server, site.store, row) as peak:
@@ -356,6 +359,7 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
                 others = max(0.0, (busy_elsewhere() - busy - cpu) / (time.monotonic() - began))
         except RunError as error:
             raise RunError(f"{error}{server.last_words()}") from None
-    check_stored(site.store, row)
+    if row.kind is Kind.STORE:
+        check_stored(site.store, row)
     rate = (row.bytes / 1e6 if row.kind is Kind.STORE else operations) / seconds
     return Measurement(row.name, peer.name, number, rate, operations, seconds, cpu, peak[0], round(others, 2))

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from .client import CALLED_AE, MAXIMUM_LENGTH
+from dimsetls.identity.credentials import Secret
+from dimsetls.identity.users import PasscodeHash
+
+from .client import CALLED_AE, MAXIMUM_LENGTH, PASSCODE, USER
 
 INSTALL = "pip install -e '.[test]'"
 
@@ -21,8 +24,9 @@ INSTALL = "pip install -e '.[test]'"
 class Site:
     """Where one server is to run: its port, its folders, and whether associations come several at once.
 
-    `resumed`: whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and
-    client.key; `scratch` is for the server's own files.
+    With `matches` it answers C-FIND, with so many of them; with `identities` it checks the user where it can; `resumed`:
+    whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and client.key;
+    `scratch` is for the server's own files.
     """
 
     port: int
@@ -30,17 +34,20 @@ class Site:
     scratch: Path
     keys: Path
     several: bool
+    matches: int = 0
+    identities: bool = False
     resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One SCP; `missing` is a sentence where it cannot run here, else empty."""
+    """One SCP; `missing` is a sentence where it cannot run here, else empty. `finds` says that it answers C-FIND."""
 
     name: str
     version: Callable[[], str]
     missing: Callable[[], str]
     command: Callable[[Site], list[str]]
+    finds: bool = False
 
 
 def dcmtk(name: str) -> str:
@@ -78,7 +85,7 @@ def storescp(site: Site, *options: str) -> list[str]:
 def pynetdicom(site: Site) -> list[str]:
     """pynetdicom_scp.py in the running environment."""
     script = Path(__file__).with_name("pynetdicom_scp.py")
-    return [sys.executable, str(script), str(site.port), str(site.store), str(site.keys), str(MAXIMUM_LENGTH)]
+    return [sys.executable, str(script), *map(str, (site.port, site.store, site.keys, MAXIMUM_LENGTH, site.matches))]
 
 
 def twistd() -> Path:
@@ -92,6 +99,11 @@ def missing_dimsetls() -> str:
         return f"there is no twistd beside {sys.executable}: {INSTALL}"
     return "" if importlib.util.find_spec("dimsetls.node.service") else "this checkout has no dimsetls.node.service"
 
+
+USERS = """\
+[{user}]
+passcode = {hash}
+"""
 
 INI = """\
 [listener benchmark]
@@ -117,21 +129,40 @@ transport = {transport}
 services = {services}
 storage = benchmark
 maximum-length = {length}
+{identity}
 
 [storage benchmark]
 directory = {store}
 fsync = {fsync}
 index = {index}
 """
+IDENTITY = """\
+identity = benchmark
+
+[identity benchmark]
+policy = require
+passcode = users benchmark
+# A passcode is hashed once, and then known; the other peers do not look at it.
+remember-successes = 10m
+
+[users benchmark]
+file = users
+"""
 
 
 def dimsetls(site: Site, transport: str = "stream", fsync: str = "none", index: str = "no") -> list[str]:
     """Ours, with the defaults of every option that the work does not fix. The other peers do not wait for the disk."""
+    if site.matches:
+        script = Path(__file__).with_name("dimsetls_find.py")
+        return [sys.executable, str(script), *map(str, (site.port, site.keys, MAXIMUM_LENGTH, site.matches, transport))]
+    users = site.scratch / "users"  # read where identities are checked
+    users.write_text(USERS.format(user=USER, hash=PasscodeHash.make(Secret(PASSCODE.encode())).text))
+    users.chmod(0o600)
     ini = site.scratch / "dimsetls.ini"
     ini.write_text(INI.format(
         port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport,
         services="verification, storage" + (", query" if index == "yes" else ""), fsync=fsync, index=index,
-        resumption="1h" if site.resumed else "no",
+        identity=IDENTITY if site.identities else "", resumption="1h" if site.resumed else "no",
     ))
     return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
 
@@ -144,9 +175,12 @@ def missing_pynetdicom() -> str:
 PEERS = {peer.name: peer for peer in (
     Peer("storescp", dcmtk_version, missing_dcmtk, storescp),
     Peer("storescp+B", dcmtk_version, missing_dcmtk, lambda site: storescp(site, "--bit-preserving")),
-    Peer("pynetdicom", lambda: version("pynetdicom"), missing_pynetdicom, pynetdicom),
-    Peer("dimsetls", lambda: version("dimsetls"), missing_dimsetls, dimsetls),
-    Peer("dimsetls-memory", lambda: version("dimsetls"), missing_dimsetls, lambda site: dimsetls(site, "memory")),
+    Peer("pynetdicom", lambda: version("pynetdicom"), missing_pynetdicom, pynetdicom, finds=True),
+    Peer("dimsetls", lambda: version("dimsetls"), missing_dimsetls, dimsetls, finds=True),
+    Peer("dimsetls-memory", lambda: version("dimsetls"), missing_dimsetls, lambda site: dimsetls(site, "memory"),
+         finds=True),
 )}
 REFERENCE = "storescp"
 """The peer that ratios are taken to."""
+QUERY_REFERENCE = "pynetdicom"
+"""The same for C-FIND, which storescp does not answer."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .client import MAXIMUM_LENGTH, SUITE, Kind
 from .measure import Measurement, Row
-from .peers import REFERENCE, Peer
+from .peers import QUERY_REFERENCE, REFERENCE, Peer
 
 BUSY = 0.1
 """Processors used by others in the median run, from which on the figures deserve a warning."""
@@ -53,7 +53,8 @@ def summarise(row: Row, peer: str, runs: Sequence[Measurement]) -> Summary:
     """The summary of a peer's runs of this row among all `runs`."""
     mine = [run for run in runs if (run.row, run.peer) == (row.name, peer)]
     good = [run for run in mine if not run.error]
-    reference = {run.round: run.rate for run in runs if (run.row, run.peer) == (row.name, REFERENCE) and not run.error}
+    other = QUERY_REFERENCE if row.kind is Kind.FIND else REFERENCE
+    reference = {run.round: run.rate for run in runs if (run.row, run.peer) == (row.name, other) and not run.error}
     return Summary(
         row.name, peer, len(mine) - len(good),
         rate=spread(run.rate for run in good),
@@ -78,7 +79,8 @@ def table(rows: Sequence[Row], peers: Sequence[Peer], runs: Sequence[Measurement
     """The Markdown table: a line for each row and peer, medians with their range."""
     lines = [["work", "peer", "rate", f"ratio to {REFERENCE}", "server CPU", "peak RSS"]]
     for row in rows:
-        for index, peer in enumerate(peers):
+        did = {run.peer for run in runs if run.row == row.name}
+        for index, peer in enumerate(peer for peer in peers if peer.name in did):
             figures = summarise(row, peer.name, runs)
             lines.append([row.title if index == 0 else "", peer.name, *_cells(row, figures)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -52,6 +52,22 @@ def test_a_server_that_does_not_start_is_a_failed_run_that_says_why(tmp_path: Pa
     assert measure(peer, ROW, 0, tmp_path).error.endswith("its log ends: no such key")
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("peer", ["pynetdicom", "dimsetls"])
+def test_finders_give_every_match(peer: str, tmp_path: Path) -> None:
+    make_keys(tmp_path / "keys")
+    run = measure(PEERS[peer], Row("find", "C-FIND", Kind.FIND, count=3, seconds=0.1), 0, tmp_path)
+    assert run.error == ""
+    assert run.operations % 3 == 0 < run.operations
+
+
+@pytest.mark.peers
+def test_ours_checks_the_user_of_each_association(tmp_path: Path) -> None:
+    make_keys(tmp_path / "keys")
+    run = measure(PEERS["dimsetls"], Row("associate", "associations", Kind.ASSOCIATE, seconds=0.1), 0, tmp_path)
+    assert run.error == ""
+
+
 def test_what_was_sent_passes_the_check(tmp_path: Path) -> None:
     assert len(make_files(tmp_path, ROW)) == 3
     check_stored(tmp_path, ROW)
