@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimsetls.codes import CommandField, ProviderReason
-from dimsetls.dimse.command import CommandSet, Element, read_command, write_command
+from dimsetls.dimse.command import CommandSet, Element, Misshapen, read_command, write_command
 from dimsetls.errors import LocalProtocolError, RemoteProtocolError
 
 E = Element
@@ -182,4 +182,4 @@ def test_any_bytes_are_read_or_refused(wire):
         command = read_command(wire)
     except RemoteProtocolError:
         return
-    assert all(isinstance(value, int | str | tuple) for value in command.values())
+    assert all(isinstance(value, int | str | tuple | Misshapen) for value in command.values())
