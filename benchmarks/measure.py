@@ -324,7 +324,9 @@ def measure(peer: Peer, row: Row, number: int, work: Path) -> Measurement:
     several = row.kind is Kind.STORE and row.associations > 1
     matches = row.count if row.kind is Kind.FIND else 0
     identities = row.kind is Kind.ASSOCIATE
-    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", several, matches, identities, row.resumed)
+    site = Site(
+        free_port(), folder / "store", folder / "scratch", work / "keys", several, matches, identities, row.resumed
+    )
     site.store.mkdir(parents=True)
     site.scratch.mkdir()
     try:

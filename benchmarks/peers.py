@@ -24,9 +24,9 @@ INSTALL = "pip install -e '.[test]'"
 class Site:
     """Where one server is to run: its port, its folders, and whether associations come several at once.
 
-    With `matches` it answers C-FIND, with so many of them; with `identities` it checks the user where it can; `resumed`:
-    whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and client.key;
-    `scratch` is for the server's own files.
+    With `matches` it answers C-FIND, with so many of them; with `identities` it checks the user where it can; `resumed`
+    says whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and
+    client.key; `scratch` is for the server's own files.
     """
 
     port: int
