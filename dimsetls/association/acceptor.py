@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -50,7 +50,7 @@ from .events import (
     Event,
     Parties,
 )
-from .limits import AssociationCount, Limits
+from .limits import AssociationCount, Congested, Limits
 from .protocol import AssociationProtocol, Timeouts
 from .session import Association
 from .tide import Tide
@@ -64,7 +64,9 @@ log = Logger(namespace="dimsetls.association")
 class AcceptorFactory(Factory):
     """Builds the acceptor's side of associations; give it to any stream server endpoint.
 
-    `entities` are the AEs to be reached here. The clock is the global reactor unless one is given.
+    `entities` are the AEs to be reached here. The clock is the global reactor unless one is given; so is the count of
+    associations the factory's own, unless it shares one. `connections` tells how many there are, with and without an
+    association, and `changed` is called when there is one more or less.
     """
 
     noisy = False
@@ -78,8 +80,11 @@ class AcceptorFactory(Factory):
         associate_length: int = LengthLimits().associate,
         observers: Iterable[IAssociationObserver] | None = None,
         clock: Clock | None = None,
+        count: AssociationCount | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.count = AssociationCount()
+        self.count = count or AssociationCount()
+        self._changed = changed
         self.configure(entities, limits=limits, timeouts=timeouts, associate_length=associate_length)
         self.draining = False
         self._observers = [AssociationLog()] if observers is None else list(observers)
@@ -120,6 +125,10 @@ class AcceptorFactory(Factory):
         protocol.user = Acceptor(self, provider, protocol, self._clock)
         return protocol
 
+    @property
+    def connections(self) -> int:
+        return len(self._acceptors)
+
     def tell(self, event: Event) -> None:
         """Pass an event to every observer; one that fails does not hinder the others."""
         for observer in self._observers:
@@ -136,11 +145,13 @@ class AcceptorFactory(Factory):
             oldest = next(iter(self.pending))
             del self.pending[oldest]
             oldest.cut("pending-limit")
+        self._changed()
 
     def closed(self, acceptor: Acceptor) -> None:
         self.pending.pop(acceptor, None)
         self._acceptors.pop(acceptor, None)
         self._tide.stands_at(len(self._acceptors))
+        self._changed()
         if self._drained is not None and not self._acceptors:
             self._drained.callback(None)
             self._drained = None
@@ -179,7 +190,8 @@ class Acceptor:
         self._started = 0.0
         self._told = False  # that this connection came to nothing
         self._outcome: tuple[str, str, int | None] | None = None
-        self._checking: Deferred[Admission] | None = None
+        self._checking: Deferred[Any] | None = None
+        """What an answer waits for: a place among the associations, then who the user is."""
         self._term: IDelayedCall | None = None
         self._is_counted = False  # among the associations, from the moment that its identity is looked at
 
@@ -271,19 +283,38 @@ class Acceptor:
         certificate = parties.tls.peer if parties.tls else None
         verdict = judge(request, Caller(request.calling_ae_title, address, certificate), self._factory.entities)
         if isinstance(verdict, ApplicationEntity):
-            if self._factory.draining:
-                verdict = Rejection("temporary congestion", "the service is shutting down")
-            elif refusal := self._factory.count.refusal(self._factory.limits, address, parties.calling_ae_title):
-                verdict = Rejection("local limit exceeded", refusal)
-        if isinstance(verdict, Rejection):
-            self._reject(verdict)
+            if not self._factory.draining:
+                self._take_place(request, verdict, address)
+                return
+            verdict = Rejection("temporary congestion", "the service is shutting down")
+        self._reject(verdict)
+
+    def _take_place(self, request: AssociateRQ, entity: ApplicationEntity, address: str) -> None:
+        """Go on with a place among the associations, or reject."""
+        refusal = self._factory.count.take(self._factory.limits, address, self._parties.calling_ae_title)
+        if isinstance(refusal, Deferred):
+            self._checking = refusal
+            refusal.addCallbacks(self._placed, self._not_placed, (request, entity))
+            refusal.addErrback(self._cannot_accept)
         else:
-            self._identify(request, verdict)
+            self._placed(refusal, request, entity)
+
+    def _placed(self, refusal: str | None, request: AssociateRQ, entity: ApplicationEntity) -> None:
+        self._checking = None
+        if refusal is not None:
+            self._reject(Rejection("local limit exceeded", refusal))
+            return
+        self._is_counted = True
+        self._identify(request, entity)
+
+    def _not_placed(self, failure: Failure) -> None:
+        failure.trap(Congested, CancelledError)
+        self._checking = None
+        if isinstance(failure.value, Congested):
+            self._unanswered(failure.value)
 
     def _identify(self, request: AssociateRQ, entity: ApplicationEntity) -> None:
         """Ask who the user is, last of all: strangers do not reach the directory. The place is held meanwhile."""
-        self._factory.count.add(self._protocol.peer_host, self._parties.calling_ae_title)
-        self._is_counted = True
         offered = request.user_information
         tls = self._parties.tls
         presenter = Presenter(
@@ -310,7 +341,10 @@ class Acceptor:
         if isinstance(error, IdentityDenied):
             self._reject(Rejection("user identity", str(error), error.is_security_alert))
         elif isinstance(error, IdentityError):
-            self._reject(Rejection("temporary congestion", str(error)))
+            self._unanswered(error)
+
+    def _unanswered(self, error: IdentityError | Congested) -> None:
+        self._reject(Rejection("temporary congestion", str(error)))
 
     def _cannot_accept(self, failure: Failure) -> None:
         log.failure("[{association}] an association was not answered", failure, association=self._parties.association)

@@ -1,9 +1,11 @@
-"""How much one listener takes on, counted in one place."""
+"""How much one listener takes on, counted in one place: where several processes serve it, in one of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,10 @@ class Limits:
     per_calling_ae_title: int = 50
     pending: int = 1000
     """Connections in the TLS handshake or without an A-ASSOCIATE-RQ yet."""
+
+
+class Congested(Exception):
+    """Whether there is a place could not be told; the message says why."""
 
 
 class AssociationCount:
@@ -35,6 +41,17 @@ class AssociationCount:
             has, limit = self._titles[calling_ae_title], limits.per_calling_ae_title
             return f"{calling_ae_title} has {has} associations, the limit for one calling AE title is {limit}"
         return None
+
+    def take(self, limits: Limits, address: str, calling_ae_title: str) -> str | Deferred[str | None] | None:
+        """Count one more, if it can be had; if not, one sentence that says why. It may take a while to know, and
+        then fail with `Congested`.
+
+        Whoever cancels the Deferred, and so never hears the answer, has not taken anything.
+        """
+        refusal = self.refusal(limits, address, calling_ae_title)
+        if refusal is None:
+            self.add(address, calling_ae_title)
+        return refusal
 
     def add(self, address: str, calling_ae_title: str) -> None:
         self._change(address, calling_ae_title, 1)

@@ -38,7 +38,7 @@ from .credentials import (
     read_identity,
 )
 from .interfaces import IAuthenticator, Presenter, Verified
-from .lockout import Kind, Lockout, LockoutPolicy, Subject
+from .lockout import Failures, Kind, Lockout, LockoutPolicy, Subject
 from .principal import Principal
 
 log = Logger(namespace="dimsetls.identity")
@@ -119,13 +119,13 @@ class Gate:
         policy: IdentityPolicy,
         clock: IReactorTime,
         *,
-        lockout: Lockout | None = None,
+        lockout: Failures | None = None,
         successes: Successes | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.policy = policy
         self._clock = clock
-        self._lockout = lockout or Lockout(clock.seconds)
+        self._lockout: Failures = lockout or Lockout(clock.seconds)
         self._successes = successes or Successes(now)
         self._now = now
         self._turns: dict[Subject, tuple[DeferredLock, int]] = {}
@@ -142,11 +142,11 @@ class Gate:
             return Admission(note="the user identity is ignored, as configured" if _shows(offered) else "")
         subjects = list(_subjects(presenter))
         if _shows(offered):  # a lock-out is against guessing: who shows nothing does not guess
-            self._judge_pace(subjects)
+            await self._judge_pace(subjects)
         try:
             presented = self._read(offered, presenter)
         except IdentityDenied:
-            self._count(subjects)
+            await self._count(subjects)
             raise
         try:
             return await self._admit(presented, presenter)
@@ -212,7 +212,7 @@ class Gate:
         user = Subject.user(credential.name)
         await self._take_turn(user)  # or a burst of guesses would pass before the first of them is counted
         try:
-            self._judge_pace([user, *subjects])
+            await self._judge_pace([user, *subjects])
             return await self._counted(credential, presenter, [user, *subjects])
         finally:
             self._end_turn(user)
@@ -225,7 +225,7 @@ class Gate:
         try:
             found = await self._ask(credential.method, credential, presenter)
         except IdentityDenied:
-            self._count(subjects)
+            await self._count(subjects)
             wait = began + self.policy.refusal_time - self._clock.seconds()
             if is_named and wait > 0:
                 await deferLater(self._clock, wait)
@@ -312,12 +312,16 @@ class Gate:
 
     # Guessing ------------------------------------------------------------------------------------------------------
 
-    def _judge_pace(self, subjects: list[Subject]) -> None:
-        if refusal := self._lockout.refusal(subjects, self.policy.lockout):
+    async def _judge_pace(self, subjects: list[Subject]) -> None:
+        refusal = self._lockout.refusal(subjects, self.policy.lockout)
+        if isinstance(refusal, Deferred):
+            refusal = await refusal
+        if refusal:
             raise IdentityDenied(refusal)
 
-    def _count(self, subjects: list[Subject]) -> None:
-        for locked in self._lockout.failed(subjects, self.policy.lockout):
+    async def _count(self, subjects: list[Subject]) -> None:
+        locked_out = self._lockout.failed(subjects, self.policy.lockout)
+        for locked in await locked_out if isinstance(locked_out, Deferred) else locked_out:
             log.error(
                 "SECURITY ALERT: {subject} is locked out for {seconds:g} s after {failures} failed identities",
                 subject=str(locked), seconds=self.policy.lockout.lockout,

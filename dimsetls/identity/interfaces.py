@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from ..tls.session import PeerCertificate
@@ -63,11 +65,25 @@ class IAuthenticator(Interface):
         """Let go of threads and connections; checks that run are given up."""
 
 
+class Memory(Protocol):
+    """What was used of one issuer, remembered in one place, which may be another process."""
+
+    def claim(self, identifier: str, certificate: str, until: float, now: float) -> str | Deferred[str | None] | None:
+        """Note the first use, and who made it, by the fingerprint of its certificate; None: this is the first.
+
+        Else the fingerprint that came with the first use, "" if there was none. `until` and `now` are POSIX times.
+        Raises IdentityUnavailable, or the Deferred fails with it, where that cannot be told or there is no room.
+        """
+
+
 class IRemembering(IAuthenticator):
     """A back end that must not forget what it has seen when the configuration is read again."""
 
     def take_over(former: IAuthenticator) -> None:
         """Go on from where the back end of the same section was. Both are asked until the former one is closed."""
+
+    def share(memory: Callable[[str], Memory]) -> None:
+        """Remember in the `memory` of the issuer, as several processes have this back end."""
 
 
 class IForeseeing(IAuthenticator):

@@ -8,7 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
 
 REMEMBERED = 20000
 """Subjects with failures that are kept; then the one whose last failure is the oldest is forgotten."""
@@ -70,6 +72,22 @@ class LockoutPolicy:
         if beyond < 0 or delay == 0 or limit == 0:
             return 0.0
         return float(delay * min(2.0, (self.lockout / delay) ** (1 / steps)) ** beyond)
+
+
+class Failures(Protocol):
+    """Failures counted in one place, which may be another process: then it takes a while to hear of it.
+
+    A Deferred of these fails with IdentityUnavailable where nothing is heard.
+    """
+
+    def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> str | Deferred[str | None] | None:
+        """Why no try is looked at now, for the operator; None if one may be."""
+
+    def failed(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> list[Subject] | Deferred[list[Subject]]:
+        """Count a failure for each; those that are locked out by it. It counts even if it is not waited for."""
+
+    def succeeded(self, subject: Subject) -> None:
+        """Forget a user's failures. Those of an address stay: one good account must not pay for guessing others."""
 
 
 @dataclass(slots=True)

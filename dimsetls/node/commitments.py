@@ -11,6 +11,7 @@ from ..services.archive import Archive
 from ..services.commitment import Commitment, Reports, Transactions, archived
 from ..services.commitment.reporting import Opening, Reach
 from ..services.filesystem import FileStore
+from .commons import Commons
 from .config import AE, Config, Storage
 from .destinations import Destinations
 
@@ -21,8 +22,9 @@ PROMISES: Final = ".commitments.db"
 class Commitments:
     """The reports of each application entity on each store, and the promises that they keep."""
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, commons: Commons) -> None:
         self._reactor = reactor
+        self._commons = commons
         self._transactions: dict[Storage, Transactions] = {}
         self._open: set[Storage] = set()
         self._reports: dict[tuple[Storage, str], Reports] = {}
@@ -34,8 +36,10 @@ class Commitments:
             judge = archived(archive, store, accept_unknown=ae.unknown_sop_classes)
             transactions = self._transactions.setdefault(section, Transactions(section.directory / PROMISES))
             self._reports[section, ae.title] = Reports(
-                transactions, judge, ae.title, run=archive.run, clock=self._reactor
-            )
+                transactions, judge, ae.title, run=archive.run, clock=self._reactor,
+                claims=self._commons.claims(transactions.path),
+                hand_over=None if self._commons.calls else partial(self._commons.hand_over, ae.title),
+            )  # fmt: skip
         return Commitment(self._reports[section, ae.title])
 
     def open(self, config: Config) -> None:
@@ -53,6 +57,17 @@ class Commitments:
             if reports not in self._begun:
                 self._begun.add(reports)
                 reports.start()
+
+    def report(self, ae_title: str, peer: str) -> None:
+        """Call the peer, for another process."""
+        for reports in self._begun:
+            if reports.ae_title == ae_title:
+                reports.call(peer)
+
+    def resume(self) -> None:
+        """Look for what another process has left."""
+        for reports in self._begun:
+            reports.start()
 
     def stop(self) -> None:
         """Report nothing more."""

@@ -27,6 +27,7 @@ class Node:
     log_format: Literal["text", "json"]
     log_level: str
     drain_timeout: float
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from ..association.interfaces import IServiceProvider
 from ..association.pool import AssociationPool
 from ..identity.cache import Successes
 from ..identity.gate import Gate
-from ..identity.lockout import Lockout
 from ..services.archive import Archive
 from ..services.filesystem import FileStore
 from ..services.procedure_steps import ProcedureSteps, StepFiles
@@ -23,6 +22,7 @@ from ..services.storage import Storage
 from ..services.verification import Verification
 from ..services.worklist import Worklist, WorklistDirectory
 from .commitments import Commitments
+from .commons import Commons, own
 from .config import AE, Config, Listener
 from .config import ProcedureSteps as ProcedureStepsSection
 from .config import Storage as StorageSection
@@ -42,17 +42,17 @@ _LONGEST_RELEASE = 5.0
 class Entities:
     """Makes application entities; keeps what outlives a reload: stores, archives, lock-out, remembered successes."""
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, commons: Commons | None = None) -> None:
         self._reactor = reactor
+        self._commons = commons or own(reactor)
         self.pool = AssociationPool(associations=_MOST_CALLS, clock=reactor)
         """Associations with peers that we call, of all configurations: what a reload changes ends as it falls idle."""
         self._destinations: Destinations | None = None
-        self._lockout = Lockout(reactor.seconds)
         self._successes = Successes(time.time)
         self._stores: dict[StorageSection, FileStore] = {}
         self._open: set[StorageSection] = set()
         self._archives: dict[tuple[StorageSection, str], Archive] = {}
-        self._commitments = Commitments(reactor)
+        self._commitments = Commitments(reactor, self._commons)
         self._worklists: dict[WorklistSection, WorklistDirectory] = {}
         self._procedure_steps: dict[ProcedureStepsSection, StepFiles] = {}
 
@@ -84,6 +84,14 @@ class Entities:
             self._destinations = Destinations(prepared, self.pool, self._reactor)
         return self._destinations
 
+    def report(self, ae_title: str, peer: str) -> None:
+        """Tell a peer what another process has promised, or could not tell it."""
+        self._commitments.report(ae_title, peer)
+
+    def resume_reports(self) -> None:
+        """Tell all what is promised, as a process has ended that did not come to it."""
+        self._commitments.resume()
+
     def forget_successes(self) -> None:
         """Let every identity be checked anew."""
         self._successes.clear()
@@ -108,7 +116,7 @@ class Entities:
     def store(self, section: StorageSection) -> FileStore:
         """The store of a section, open or not yet."""
         if section not in self._stores:
-            self._stores[section] = store_of(section)
+            self._stores[section] = store_of(section, in_turn=self._commons.is_worker)
         return self._stores[section]
 
     def _entity(self, ae: AE, identity: Identity | None, prepared: Prepared) -> ApplicationEntity:
@@ -167,4 +175,4 @@ class Entities:
     def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:
         callers = ae.peers if ae.peers is not None else prepared.config.peers
         private_types = {peer.ae_title: peer.bearer_identity_type for peer in callers if peer.bearer_identity_type}
-        return prepared.identity.gate(identity, private_types, self._reactor, self._lockout, self._successes)
+        return prepared.identity.gate(identity, private_types, self._reactor, self._commons.lockout, self._successes)

@@ -13,6 +13,7 @@ from ..association.remote import Remote
 from ..services.forwarding.queue import Queue
 from ..services.forwarding.rules import Rule
 from ..services.forwarding.service import Forwarding
+from .commons import Commons
 from .config import Storage
 from .destinations import Destinations
 from .entities import Entities
@@ -23,8 +24,9 @@ from .stores import rules_of
 class Forwardings(MultiService):
     """One for each directory that is stored to and has an index. They start once the stores are open."""
 
-    def __init__(self, entities: Entities, reactor: IReactorFromThreads) -> None:
+    def __init__(self, entities: Entities, reactor: IReactorFromThreads, commons: Commons) -> None:
         super().__init__()
+        self._commons = commons
         self._entities = entities
         self._reactor = reactor
         self._forwardings: dict[Path, Forwarding] = {}
@@ -46,13 +48,20 @@ class Forwardings(MultiService):
                 assert store.queue is not None  # as there is an index
                 store.queue.rules = rules_of(section)
                 self._queues.add(store.queue)
-                if directory not in self._forwardings:
+                if not self._commons.calls:
+                    store.queue.news = self._commons.queued
+                elif directory not in self._forwardings:
                     self._forwardings[directory] = Forwarding(store.root, store.queue, self._reactor)
         for directory, forwarding in self._forwardings.items():
             rules = [rule for section in sections.get(directory, ()) for rule in rules_of(section)]
             forwarding.configure(tuple(dict.fromkeys(rules)), reach)
             if forwarding.parent is None:
                 forwarding.setServiceParent(self)
+
+    def wake(self) -> None:
+        """Another process has queued something."""
+        for forwarding in self._forwardings.values():
+            forwarding.wake()
 
     async def drain(self, timeout: float) -> None:
         """Send no more; what is at hand may be completed for so many seconds."""

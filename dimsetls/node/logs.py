@@ -25,13 +25,17 @@ from twisted.logger import (
 
 def log_observer(log_format: str, log_level: str, twistd: Mapping[str, Any]) -> ILogObserver | None:
     """The observer for a node; None where `twistd` was told on its command line to log in a way of its own."""
-    # What is wrong with a value it says with the value: that of a patient, and Twisted logs warnings.
-    warnings.filterwarnings("ignore", module="pydicom")
+    keep_discreet()
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     file = _log_file(twistd)
     to_file = FileLogObserver(file, text_line if log_format == "text" else json_line)
     return FilteringLogObserver(to_file, [LogLevelFilterPredicate(LogLevel.lookupByName(log_level))])
+
+
+def keep_discreet() -> None:
+    """Let pydicom say nothing: what is wrong with a value it says with the value, and Twisted logs warnings."""
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def _log_file(twistd: Mapping[str, Any]) -> IO[str]:
@@ -80,9 +84,9 @@ def json_line(event: LogEvent) -> str:
     }
     if "log_failure" in event:
         line["traceback"] = event["log_failure"].getTraceback()
-    own = {name: value for name, value in event.items() if not name.startswith("log_") and name not in _LEGACY}
+    own = {name: value for name, value in event.items() if not name.startswith("log_") and name not in LEGACY}
     return json.dumps(line | own, default=str) + "\n"
 
 
-_LEGACY = frozenset({"message", "time", "system", "isError", "format", "failure", "why", "logLevel"})
+LEGACY = frozenset({"message", "time", "system", "isError", "format", "failure", "why", "logLevel"})
 """Fields that Twisted adds for its former log system."""

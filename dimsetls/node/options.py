@@ -26,6 +26,9 @@ NODE = SectionKind("node", None, "The process as a whole.", (
     Option("drain-timeout", values.duration("0s", "1h"), "30s",
            "On SIGTERM no association is accepted any more; those that run may finish for this long and are then "
            "aborted."),
+    Option("workers", values.WORKERS, "1",
+           "How many processes serve the listeners; auto is one for each processor. With more than 1 the process that "
+           "was started listens, keeps what there is only one of, and restarts a worker that dies."),
 ))
 
 LISTENER = SectionKind("listener", values.NAME, "A place where associations are accepted, over TLS as a rule.", (

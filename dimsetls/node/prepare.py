@@ -28,6 +28,9 @@ from .options import SECTIONS
 from .presenting import Presenter, presenter
 from .reading import Reading
 
+PASSED_ON = ("tcp:", "tcp6:", "unix:", "systemd:")
+"""How endpoint strings begin whose connections one process can accept for another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -48,6 +51,14 @@ class Prepared:
     identity: IdentityParts
     warnings: tuple[str, ...]
 
+    def close(self) -> None:
+        """Let go of what was made and is not used, or no more."""
+        for stapling in self.staplings:
+            stapling.stop()
+        self.identity.close()
+        for each in self.presenters.values():
+            each.close()
+
 
 def prepare(path: str | Path, *, to_serve: bool = True) -> Prepared:
     """Load the file at `path`, its keys and certificates, and build every TLS context; nothing is changed by it.
@@ -66,7 +77,7 @@ def prepare(path: str | Path, *, to_serve: bool = True) -> Prepared:
     for section in directories if to_serve else ():
         _judge_directory(reading, section)
     for listener in config.listeners if to_serve else ():
-        _judge_transport(reading, listener)
+        _judge_transport(reading, listener, config.node.workers)
     presenters = _prepare_presenters(reading, config) if to_serve else {}
     identity = _prepare_identity(reading, config) if to_serve else build.parts((), _nothing_to_report)
     reading.raise_problems()
@@ -304,11 +315,14 @@ def _judge_directory(reading: Reading, section: Storage | Worklist | ProcedureSt
     reading.problem(kind, section.name, "directory", sentence)
 
 
-def _judge_transport(reading: Reading, listener: Listener) -> None:
+def _judge_transport(reading: Reading, listener: Listener, workers: int) -> None:
     from twisted.internet import reactor  # as late as possible: importing it chooses one for the process
 
     if listener.endpoint is None:
         return
+    if workers > 1 and not listener.endpoint.removeprefix("haproxy:").startswith(PASSED_ON):
+        reading.problem("listener", listener.name, "endpoint", f"found {listener.endpoint!r}, expected one that begins "
+                        f"with {', '.join(PASSED_ON)} or haproxy:, as there are {workers} workers in [node]")
     if "systemd:" in listener.endpoint and "LISTEN_FDS" not in os.environ:
         return  # a socket that only systemd can hand over, and only to the service
     try:

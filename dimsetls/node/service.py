@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import resource
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, getsignal, signal
+from contextlib import nullcontext
+from signal import SIGHUP, signal
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.components import Componentized
 from twisted.web.client import Agent
 
 from ..errors import ConfigurationError
 from ..identity.credentials import Method
-from .config import Listener, collide
+from .commons import Commons, own
+from .config import Listener
 from .entities import Entities
 from .forwarding import Forwardings
-from .listener import ListenerService, StartFailed, place_of
-from .logs import log_observer
+from .listener import ListenerService, StartFailed, judge_move, place_of
 from .prepare import Prepared, prepare, summary
+from .process import log_as, raise_descriptor_limit, signalled, tell_changes
 
 log = Logger(namespace="dimsetls.node")
 
@@ -52,9 +50,14 @@ class Options(usage.Options):
             raise SystemExit(0)
 
 
-def makeService(options: Options) -> NodeService:
-    """The service for a configuration that `Options` has prepared."""
-    return NodeService(options.prepared, dict(options.parent or {}))
+def makeService(options: Options) -> MultiService:
+    """The service for a configuration that `Options` has prepared: a node, or what supervises its workers."""
+    twistd = dict(options.parent or {})
+    if options.prepared.config.node.workers > 1:
+        from .workers.supervisor import Supervisor
+
+        return Supervisor(options.prepared, twistd)
+    return NodeService(options.prepared, twistd)
 
 
 def _fail(*problems: str) -> None:
@@ -67,47 +70,55 @@ class NodeService(MultiService):
 
     SIGHUP reads the configuration again, with its keys and certificates: new connections find the new one,
     established associations go on. What cannot be used leaves the old configuration in force.
+
+    A worker is one too, with `commons` that it shares with others; signals, files and words for all are not its matter.
     """
 
-    def __init__(self, prepared: Prepared, twistd: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, prepared: Prepared, twistd: dict[str, Any] | None = None, commons: Commons | None = None
+    ) -> None:
         super().__init__()
         self._prepared = prepared
         self._twistd = twistd or {}
-        self._entities = Entities(IReactorTime(reactor))
+        self._commons = commons or own(IReactorTime(reactor))
+        self._entities = Entities(IReactorTime(reactor), self._commons)
         for listener in prepared.config.listeners:
-            ListenerService(listener, self._entities.of(listener, prepared), prepared).setServiceParent(self)
-        self._forwardings = Forwardings(self._entities, IReactorFromThreads(reactor))
+            self._listener(listener, prepared).setServiceParent(self)
+        self._forwardings = Forwardings(self._entities, IReactorFromThreads(reactor), self._commons)
         self._forwardings.configure(prepared)
         self._forwardings.setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
-        node = self._prepared.config.node
-        observer = log_observer(node.log_format, node.log_level, self._twistd)
-        if observer is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, observer)  # where twistd looks for the observer to start with
+        log_as(self._prepared.config.node, self._twistd, parent)
 
     def privilegedStartService(self) -> None:
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         super().privilegedStartService()
 
     def startService(self) -> None:
         try:
             self._entities.open_stores(self._prepared.config)
         except ConfigurationError as error:
-            log.critical("{sentence}", sentence=str(error))
+            if not self._commons.is_worker:
+                log.critical("{sentence}", sentence=str(error))
             raise StartFailed(str(error)) from error
         super().startService()
         self._entities.begin(self._prepared)
         self._watch(self._prepared)
-        signal(SIGHUP, lambda number, frame: IReactorFromThreads(reactor).callFromThread(self.reload))
+        if not self._commons.is_worker:
+            signal(SIGHUP, lambda number, frame: IReactorFromThreads(reactor).callFromThread(self.reload))
+
+    def make_ready(self, prepared: Prepared) -> None:
+        """Open what the configuration needs and is not open yet. Raises ConfigurationError."""
+        self._entities.open_stores(prepared.config)
 
     def reload(self) -> bool:
         """Read the configuration again; whether it is in force now."""
         try:
             prepared = prepare(self._prepared.config.path)
-            self._entities.open_stores(prepared.config)
-            self._take(prepared)
+            self.make_ready(prepared)
+            self.take(prepared)
         except ConfigurationError as error:
             for problem in error.problems:
                 log.error("not reloaded: {problem}", problem=problem)
@@ -119,19 +130,22 @@ class NodeService(MultiService):
         log.error("the configuration of before stays in force")
         return False
 
-    def _take(self, prepared: Prepared) -> None:
+    def _listener(self, listener: Listener, prepared: Prepared) -> ListenerService:
+        return ListenerService(listener, self._entities.of(listener, prepared), prepared, self._commons)
+
+    def take(self, prepared: Prepared) -> None:
         """Let listeners be what the configuration says, all of them or, if one cannot bind, none."""
         present = {service.place: service for service in self._listeners() if not service.retired}
         wanted = {place_of(listener): listener for listener in prepared.config.listeners}
         added = [
-            ListenerService(listener, self._entities.of(listener, prepared), prepared)
+            self._listener(listener, prepared)
             for place, listener in wanted.items()
             if place not in present
         ]
         leaving = [service.listener for place, service in present.items() if place not in wanted]
         try:
             for service in added:
-                _judge_move(service.listener, leaving)
+                judge_move(service.listener, leaving)
                 service.bind()
         except StartFailed:
             for service in added:
@@ -157,12 +171,14 @@ class NodeService(MultiService):
         longest = max((identity.deadline for identity in self._prepared.config.identities), default=0.0)
         IReactorTime(reactor).callLater(len(Method) * longest + 1, self._prepared.identity.close)
         self._watch(prepared)
-        if prepared.config.node != self._prepared.config.node:
-            log.warn("[node] has changed: log-format and log-level take effect at the next start")
+        if not self._commons.is_worker:
+            tell_changes(self._prepared.config.node, prepared.config.node)
         self._prepared = prepared
 
     def _watch(self, prepared: Prepared) -> None:
         """Keep what must stay fresh so, and say what will not be for long."""
+        if self._commons.is_worker:
+            return
         for stapling in prepared.staplings:
             stapling.start(IReactorTime(reactor), Agent(reactor))
         for warning in prepared.warnings:
@@ -170,6 +186,29 @@ class NodeService(MultiService):
 
     def _listeners(self) -> list[ListenerService]:
         return [service for service in self if isinstance(service, ListenerService)]
+
+    @property
+    def connections(self) -> int:
+        """How many there are, with and without an association."""
+        return sum(listener.factory.connections for listener in self._listeners())
+
+    def staple(self, certificate: str, response: bytes) -> None:
+        """Staple what another process has fetched for a certificate. Raises StatusRefused."""
+        for stapling in self._prepared.staplings:
+            if stapling.certificate == certificate:
+                stapling.accept(response)
+
+    def queued(self) -> None:
+        """Another process has queued something to be forwarded."""
+        self._forwardings.wake()
+
+    def report(self, ae_title: str, peer: str) -> None:
+        """Another process could not report to a peer."""
+        self._entities.report(ae_title, peer)
+
+    def resume_reports(self) -> None:
+        """Another process has ended, and left reports to be made."""
+        self._entities.resume_reports()
 
     def _running(self) -> int:
         return sum(listener.factory.count.total for listener in self._listeners())
@@ -183,57 +222,21 @@ class NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        with _signalled(self._told_again):
+        with nullcontext() if self._commons.is_worker else signalled(self._told_again):
             await self._drain()
             await self._close()
-        log.info("stopped")
+        if not self._commons.is_worker:
+            log.info("stopped")
 
     async def _drain(self) -> None:
         listeners, timeout = self._listeners(), self._prepared.config.node.drain_timeout
-        if running := self._running():
+        if (running := self._running()) and not self._commons.is_worker:
             log.info("stopping; {running} associations have {timeout:g} s to finish", running=running, timeout=timeout)
         sending = Deferred.fromCoroutine(self._forwardings.drain(timeout))
         await DeferredList([*(listener.drain(timeout) for listener in listeners), sending])
 
     async def _close(self) -> None:
-        for stapling in self._prepared.staplings:
-            stapling.stop()
-        self._prepared.identity.close()
-        for presenter in self._prepared.presenters.values():
-            presenter.close()
+        self._prepared.close()
         await super().stopService()
         await self._entities.release()
         self._entities.close()
-
-
-def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
-    """Raise StartFailed where a listener would need the place of one that has not left it yet."""
-    for former in leaving:
-        if collide(listener, former):
-            raise StartFailed(
-                f"[listener {listener.name}] cannot take {listener} while [listener {former.name}] listens on "
-                f"{former}: restart the service to change interface, backlog or plain, or choose another port"
-            )
-
-
-@contextmanager
-def _signalled(call: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile SIGTERM and SIGINT make this call: a reactor that is stopping takes a second one for an error.
-
-    One that ends the process is left so: whoever runs the node wants that of it (`dimsetls serve`).
-    """
-    former = {number: getsignal(number) for number in (SIGTERM, SIGINT) if getsignal(number) is not SIG_DFL}
-    for number in former:
-        signal(number, lambda number, frame: IReactorFromThreads(reactor).callFromThread(call))
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal(number, handler or SIG_DFL)
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as we may have: each association needs one or two, and systems often start with 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -14,23 +14,26 @@ INDEX: Final = ".index.db"
 """In the directory of the store, where it is hidden from whoever looks for instances."""
 
 
-def store_of(section: Storage) -> FileStore:
-    """The store, not opened; with an index if the section says so, which then has the queue of what is forwarded."""
+def store_of(section: Storage, *, in_turn: bool = False) -> FileStore:
+    """The store, not opened; with an index if the section says so, which then has the queue of what is forwarded.
+
+    `in_turn`: several processes write to it all the time.
+    """
     store = FileStore(
         section.directory,
         layout=section.layout,
         duplicates=section.duplicates,
         fsync=section.fsync,
-        index=index_of(section) if section.index else None,
+        index=index_of(section, in_turn=in_turn) if section.index else None,
     )
     if store.queue is not None:
         store.queue.rules = rules_of(section)
     return store
 
 
-def index_of(section: Storage) -> Index:
+def index_of(section: Storage, *, in_turn: bool = False) -> Index:
     """The index of the store, not opened."""
-    return Index(section.directory / INDEX, durable=section.fsync is Durability.FULL)
+    return Index(section.directory / INDEX, durable=section.fsync is Durability.FULL, in_turn=in_turn)
 
 
 def rules_of(section: Storage) -> tuple[Rule, ...]:

@@ -5,6 +5,7 @@ Each type says in words what it expects, so that every refusal names both sides.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,28 @@ def integer(low: int, high: int) -> ValueType:
 
     return ValueType(expected, parse)
 
+
+MOST_WORKERS = 64
+
+
+def _workers() -> ValueType:
+    number = integer(1, MOST_WORKERS)
+
+    def parse(text: str) -> int:
+        if text == "auto":
+            ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            return min(ours, MOST_WORKERS)
+        try:
+            return int(number.parse(text))
+        except Misfit:
+            raise Misfit(text, expected) from None
+
+    expected = f"auto, or {number.expected}"
+    return ValueType(expected, parse)
+
+
+WORKERS = _workers()
+"""How many processes; `auto` is as many as there are processors for this one."""
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -22,7 +22,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -211,8 +211,10 @@ class FileStore:
             appear(temporary, final)
 
     def _rename(self, temporary: str, final: str) -> None:
-        # Without hard links nothing in POSIX is both atomic and exclusive: this holds among the threads of one process.
-        with self._placing:
+        # Without hard links nothing in POSIX is both atomic and exclusive: this holds among all who use FileStore. With
+        # an index the transaction keeps other processes out, and one that opens the store may be waiting for that.
+        alone = nullcontext() if self.index is not None else _locked(self.root / ".incoming/lock", fcntl.LOCK_EX)
+        with self._placing, alone:
             if os.path.lexists(final):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final)
             os.rename(temporary, final)

@@ -10,6 +10,7 @@ a new one for each study.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -77,11 +78,17 @@ STORED_COLUMNS: Final = "SOPClassUID, SOPInstanceUID, TransferSyntaxUID, path, s
 
 
 class Index:
-    """The index in the file `path`. With `durable`, what was written outlives a power failure."""
+    """The index in the file `path`. With `durable`, what was written outlives a power failure.
 
-    def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+    With `in_turn`, those who write with it do so one after the other, as they come: SQLite has them sleep and look
+    again, which takes far longer where several processes write all the time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, durable: bool = True, in_turn: bool = False) -> None:
         self.path = Path(path).absolute()
         self.durable = durable
+        self._in_turn = in_turn
+        self._turns = -1
         self._free: list[sqlite3.Connection] = []  # connections that only read, and that nobody uses now
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.Lock()
@@ -113,6 +120,8 @@ class Index:
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
             self._writer, version = self._connect(), 0
+        if self._in_turn:
+            self._turns = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if self.durable else 'NORMAL'}")
         if to_rebuild:
@@ -140,6 +149,9 @@ class Index:
         with self._writing, self._lock:
             connections, self._free = [*self._free, self._writer], []
             self._writer = None
+            if self._turns >= 0:
+                os.close(self._turns)
+                self._turns = -1
         for connection in connections:
             if connection is not None:
                 with suppress(sqlite3.Error):
@@ -170,7 +182,7 @@ class Index:
             if self._writer is None:
                 raise LocalProtocolError("write() to an index that is not open: call open() first")
             tables = Tables(self._writer)
-            with _transaction(self._writer):
+            with self._turn(), _transaction(self._writer):
                 for job in batch:
                     job.perform(tables)
                 for call in tables.before_commit.values():
@@ -183,6 +195,17 @@ class Index:
         finally:
             for job in batch:
                 job.done = True
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns < 0:
+            yield
+            return
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     @contextmanager
     def reading(self) -> Iterator[Tables]:

@@ -15,6 +15,7 @@ from typing import Protocol as Shape
 from urllib.parse import quote, urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from twisted.internet import protocol
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -118,6 +119,8 @@ class Stapling:
         self._trouble = ""
         self._stopped = True
         self._renewals: Deferred[None] = succeed(None)
+        self.accepted: Callable[[bytes], None] = lambda response: None
+        """Called with each response that is stapled from then on."""
 
     @classmethod
     def from_file(cls, path: str | Path, key_material: KeyMaterial, trust_roots: TrustRoots) -> Stapling:
@@ -146,6 +149,11 @@ class Stapling:
             raise ConfigurationError(f"the OCSP responder is at {place!r}; expected a URL that begins with http://")
         return cls(Responder(place, request(certificate, issuer)), certificate, issuer)
 
+    @property
+    def certificate(self) -> str:
+        """The SHA-256 of the certificate that the responses are about, in hexadecimal."""
+        return self._certificate.fingerprint(hashes.SHA256()).hex()
+
     def current(self) -> bytes:
         """The response as DER, empty if there is none that is good now."""
         return self._response if self._now() < self._until else b""
@@ -154,6 +162,7 @@ class Stapling:
         """Staple this response from now on; StatusRefused, and the one before stays, if a client would refuse it."""
         self._until = judge(response, self._certificate, self._issuer, self._now())
         self._response = response
+        self.accepted(response)
 
     def take_over(self, previous: Stapling) -> None:
         """Begin with what served the same certificate before, so that a reload leaves no gap until the first fetch."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import stat
@@ -219,3 +220,34 @@ def test_reading_ends_well_when_the_index_is_closed_meanwhile(tmp_path):
         index.close()
         assert tables.find("1.1.1.1") is not None
     index.close()
+
+
+def test_those_who_write_in_turn_wait_for_each_other_and_for_nobody_who_died(tmp_path):
+    one, other = (Index(tmp_path / "index.db", in_turn=True) for _ in range(2))
+    for index in one, other:
+        index.open()
+    begun, go_on, order = threading.Event(), threading.Event(), []
+
+    def first(tables):
+        begun.set()
+        assert go_on.wait(30)
+        order.append("first")
+
+    writing = threading.Thread(target=one.write, args=(first,))
+    writing.start()
+    assert begun.wait(30)
+    waiting = threading.Thread(target=other.write, args=(lambda tables: order.append("second"),))
+    waiting.start()
+    held = os.open(tmp_path / "index.lock", os.O_RDWR)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    go_on.set()
+    writing.join()
+    waiting.join()
+    assert order == ["first", "second"]
+    one.close()
+    other.write(lambda tables: order.append("third"))
+    assert order[2:] == ["third"]
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(held)
+    other.close()

@@ -13,13 +13,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from ...errors import ConfigurationError, IdentityDenied, IdentityUnavailable
 from ..base64url import decode
 from ..credentials import Caps, Credential, Method, SAMLAssertion, read_username
-from ..interfaces import IAuthenticator, IForeseeing, IRemembering, Presenter, Verified
+from ..interfaces import IAuthenticator, IForeseeing, IRemembering, Memory, Presenter, Verified
 from ..workers import Workers
 from .response import success
 
@@ -71,6 +72,13 @@ class Used:
         self._limit = limit
         self._first: dict[str, tuple[float, str]] = {}
 
+    def claim(self, identifier: str, certificate: str, until: float, now: float) -> str | None:
+        """See `Memory`."""
+        first = self.first(identifier, now)
+        if first is None and not self.note(identifier, certificate, until, now):
+            raise IdentityUnavailable("more assertions were used lately than can be remembered")
+        return first
+
     def first(self, identifier: str, now: float) -> str | None:
         """The fingerprint of the certificate of the first use, "" if it came without one; None if it was not used."""
         until, certificate = self._first.get(identifier, (now, ""))
@@ -113,7 +121,7 @@ class SAMLAuthenticator:
         role_attributes: Iterable[str] | None = (XUA_ROLE,),
         base64url: bool = False,
         response: Answer = Answer.EMPTY,
-        used: Used | None = None,
+        used: Memory | None = None,
         reactor: IReactorFromThreads | None = None,
         now: Callable[[], float] = time.time,
         trace: Callable[[str], None] = lambda sentence: None,
@@ -125,7 +133,7 @@ class SAMLAuthenticator:
             raise ConfigurationError("signxml and lxml, which check SAML assertions, are not installed; expected both: "
                                      "pip install 'dimsetls[saml]'") from None
         self.name, self.trace = name, trace
-        self._used = used or Used()
+        self._used: Memory = used or Used()
         self._issuer, self._audience, self._recipient = issuer, frozenset(audience), recipient
         self._confirmation, self._use = frozenset(confirmation), use
         self._skew, self._maximum_lifetime = clock_skew, maximum_lifetime
@@ -157,6 +165,10 @@ class SAMLAuthenticator:
         if isinstance(former, SAMLAuthenticator) and former._issuer == self._issuer:
             self._used = former._used
 
+    def share(self, memory: Callable[[str], Memory]) -> None:
+        """What is used up is so for all who share the memory of this issuer."""
+        self._used = memory(self._issuer)
+
     async def verify(self, credential: Credential, presenter: Presenter) -> Verified:
         """Whom an assertion is about, if it is good and not used up. See `IAuthenticator`."""
         assert isinstance(credential, SAMLAssertion)
@@ -164,8 +176,8 @@ class SAMLAuthenticator:
             # A good one takes a millisecond, a hostile one more: so in a thread.
             statements = await self._workers.run(lambda: self._read(credential.token.reveal()))
             verified = self._judge(statements, presenter)
-            # Last, for only good ones are noted; and in the reactor's thread, where two uses are never at once.
-            self._judge_use(statements, presenter)
+            # Last, for only good ones are noted; and in one thread of one process, where two uses are never at once.
+            await self._judge_use(statements, presenter)
             return verified
         except IdentityDenied as error:
             denied = type(error)(f"[{self.name}] {error}", is_security_alert=error.is_security_alert)
@@ -256,15 +268,18 @@ class SAMLAuthenticator:
             return read_username(found[0].encode(), Caps())
         return read_username(statements.name.encode(), Caps())
 
-    def _judge_use(self, statements: Statements, presenter: Presenter) -> None:
+    async def _judge_use(self, statements: Statements, presenter: Presenter) -> None:
         """Whether it was used up before; if not, that it was used now (SAML core §2.5.1.5)."""
         if self._use is Use.AS_LONG_AS_VALID and not statements.is_for_one_use:
             return
         now, certificate = self._now(), presenter.certificate.sha256 if presenter.certificate else ""
-        first = self._used.first(statements.identifier, now)
+        try:
+            first = self._used.claim(statements.identifier, certificate, statements.not_on_or_after + self._skew, now)
+            if isinstance(first, Deferred):
+                first = await first
+        except IdentityUnavailable as error:
+            raise IdentityUnavailable(f"[{self.name}] {error}") from None
         if first is None:
-            if not self._used.note(statements.identifier, certificate, statements.not_on_or_after + self._skew, now):
-                raise IdentityUnavailable(f"[{self.name}] more assertions were used lately than can be remembered")
             self.trace("it was not used before")
             return
         is_again = self._use is Use.ONCE_PER_CERTIFICATE and not statements.is_for_one_use

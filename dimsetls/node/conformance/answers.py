@@ -51,7 +51,7 @@ CRITERIA = (
     Criterion("user identity", "A user identity is required and none is presented that is supported, or one that is "
               "presented is not good, or failed too often of late."),
     Criterion("temporary congestion", "Nobody can tell whether the user identity is good: a back end is down, late, or "
-              "has too many to check."),
+              "has too many to check. So it is where the main process of several workers does not answer them."),
     Criterion("temporary congestion", "The service began to shut down while the identity was checked."),
 )
 """What is checked, in this order; the first that fails is answered."""

@@ -15,8 +15,8 @@ from ...identity.authorization import Authorization
 from ...identity.authorization import Rule as Permit
 from ...identity.cache import Successes
 from ...identity.gate import Gate, IdentityPolicy
-from ...identity.interfaces import IAuthenticator, IForeseeing, IRemembering
-from ...identity.lockout import Lockout
+from ...identity.interfaces import IAuthenticator, IForeseeing, IRemembering, Memory
+from ...identity.lockout import Failures
 from .sections import BackEnd, Identity, Rule
 
 CLASSES: Mapping[str, tuple[str, str]] = {
@@ -95,7 +95,7 @@ class IdentityParts:
 
     def gate(
         self, identity: Identity, private_types: Mapping[str, int], clock: IReactorTime,
-        lockout: Lockout, successes: Successes,
+        lockout: Failures, successes: Successes,
     ) -> Gate:  # fmt: skip
         policy = IdentityPolicy(
             identity.policy,
@@ -120,6 +120,12 @@ class IdentityParts:
             before = former.authenticators.get(section)
             if before is not None and IRemembering.providedBy(each):
                 IRemembering(each).take_over(before)
+
+    def share(self, memory: Callable[[str], Memory]) -> None:
+        """Let back ends remember in these, by issuer, what must not be forgotten by any process."""
+        for each in self.authenticators.values():
+            if IRemembering.providedBy(each):
+                IRemembering(each).share(memory)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """What works now and soon will not."""

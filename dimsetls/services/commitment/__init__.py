@@ -6,11 +6,12 @@ What is promised is written down before it is answered, so that every request is
 from .holdings import Judge, archived
 from .provider import Commitment
 from .references import Reference, Report
-from .reporting import Reach, Reports
+from .reporting import Claims, Reach, Reports
 from .transactions import Transactions
 from .user import CommitmentUser
 
 __all__ = [
+    "Claims",
     "Commitment",
     "CommitmentUser",
     "Judge",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -55,7 +55,8 @@ class Reports:
 
     Otherwise, and where that fails, an association is opened with the peer, in which we ask for the role of SCP. A peer
     that fails is left alone for a while, longer each time (`back_off`). After `keep_for` seconds a promise is given up,
-    and logged as an error. `judge` says what is kept, when a report is made and not before.
+    and logged as an error. `judge` says what is kept, when a report is made and not before. Where several processes
+    serve one application entity, `claims` are made among all, and all but one `hand_over` to that the peers to call.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Reports:
         keep_for: float = 86400.0,
         back_off: BackOff = BackOff(5.0, 900.0),  # noqa: B008 - it is frozen
         now: Callable[[], float] = time.time,
+        claims: Claims | None = None,
+        hand_over: Callable[[str], None] | None = None,
     ) -> None:
         self._transactions = transactions
         self._judge = judge
-        self._ae_title = ae_title
+        self.ae_title = ae_title
         self._run = run
         self._clock = clock
         self._reach = reach
@@ -81,13 +84,19 @@ class Reports:
         self._back_off = back_off
         self._now = now
         self._lines: dict[str, _Line] = {}
-        self._in_hand: set[int] = set()
+        self._claims = claims or OwnClaims()
+        self._hand_over = hand_over
         self._tasks: set[Deferred[None]] = set()
         self._is_stopped = False
 
     def start(self) -> None:
         """Report what was promised before, perhaps by a process that was killed."""
-        self._begin(self._resume())
+        if self._hand_over is None:
+            self._begin(self._resume())
+
+    def call(self, peer: str) -> None:
+        """Another process could not report to the peer on the association of its request."""
+        self._wake(peer)
 
     def configure(self, reach: Reach, keep_for: float) -> None:
         """Go on with these; peers that failed are tried again at once."""
@@ -111,7 +120,7 @@ class Reports:
         The same request again, while it waits, is the same promise. Raises what `read` does, and sqlite3.Error.
         """
         peer, since = association.parties.calling_ae_title, self._now()
-        promise = await self._run(lambda: self._transactions.add(self._ae_title, peer, *read(), since))
+        promise = await self._run(lambda: self._transactions.add(self.ae_title, peer, *read(), since))
         if promise is not None:
             # The caller answers in this turn of the reactor, so the report comes after the answer.
             self._clock.callLater(0, self._answered, promise, association)
@@ -137,12 +146,16 @@ class Reports:
     # On an association of ours --------------------------------------------------------------------------------------
 
     async def _resume(self) -> None:
-        pending = await self._run(lambda: self._transactions.pending(self._ae_title))
+        pending = await self._run(lambda: self._transactions.pending(self.ae_title))
         for peer in dict.fromkeys(promise.peer for promise in pending):
             self._wake(peer)
 
     def _wake(self, peer: str) -> None:
-        """Call the peer now, or again once the present call is over."""
+        """Call the peer now, or again once the present call is over; or have it called by who calls."""
+        if self._hand_over is not None:
+            if not self._is_stopped:
+                self._hand_over(peer)
+            return
         line = self._lines.setdefault(peer, _Line())
         line.stop_waiting()
         if line.is_calling:
@@ -177,7 +190,7 @@ class Reports:
 
     async def _call(self, peer: str) -> None:
         """Report all that a peer waits for, on one association. Raises what prevented it."""
-        due = [promise for promise in await self._pending(peer) if promise.number not in self._in_hand]
+        due = [promise for promise in await self._pending(peer) if promise.number not in self._claims.ours]
         if not due:
             return
         opening = self._reach(peer)
@@ -195,7 +208,7 @@ class Reports:
 
     async def _pending(self, peer: str) -> list[Promise]:
         pending = []
-        for promise in await self._run(lambda: self._transactions.pending(self._ae_title, peer)):
+        for promise in await self._run(lambda: self._transactions.pending(self.ae_title, peer)):
             if self._now() - promise.since < self._keep_for:
                 pending.append(promise)
                 continue
@@ -209,9 +222,9 @@ class Reports:
     # On any ----------------------------------------------------------------------------------------------------------
 
     async def _report(self, promise: Promise, association: RequestingAssociation) -> None:
-        if promise.number in self._in_hand:
-            return
-        self._in_hand.add(promise.number)
+        taken = self._claims.take(promise.number)
+        if not (await taken if isinstance(taken, Deferred) else taken):
+            return  # it is being reported
         try:
             syntax = association.context(STORAGE_COMMITMENT, as_scp=True).transfer_syntax
             report = await self._judged(promise, await self._run(lambda: self._transactions.references(promise.number)))
@@ -221,7 +234,7 @@ class Reports:
             await association.n_event_report(STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, event, data)
             await self._forget(promise)
         finally:
-            self._in_hand.discard(promise.number)
+            self._claims.give_back(promise.number)
         log.info(
             "[{association}] told {peer} of its storage commitment {transaction}: {committed} committed, {failed} not",
             association=association.parties.association, peer=promise.peer, transaction=promise.transaction_uid,
@@ -244,7 +257,7 @@ class Reports:
                     committed.append(reference)
                 else:
                     failed[reference] = int(reason)
-        return Report(promise.transaction_uid, tuple(committed), failed, self._ae_title if committed else "")
+        return Report(promise.transaction_uid, tuple(committed), failed, self.ae_title if committed else "")
 
     async def _forget(self, promise: Promise) -> None:
         await self._run(lambda: self._transactions.forget(promise.number))
@@ -258,6 +271,36 @@ class Reports:
     def _failed(self, failure: Any) -> None:
         if not self._is_stopped:
             log.failure("reports of storage commitment stand still until the next one", failure)
+
+
+class Claims(Protocol):
+    """Who reports what, so that nothing is reported twice at once: in this process, or among several."""
+
+    @property
+    def ours(self) -> Container[int]:
+        """What this process is reporting."""
+
+    def take(self, number: int) -> bool | Deferred[bool]:
+        """Whether this promise is ours to report now. The Deferred fails with AssociationError."""
+
+    def give_back(self, number: int) -> None:
+        """It is reported, or could not be."""
+
+
+class OwnClaims:
+    """The claims of one process."""
+
+    def __init__(self) -> None:
+        self.ours: set[int] = set()
+
+    def take(self, number: int) -> bool:
+        if number in self.ours:
+            return False
+        self.ours.add(number)
+        return True
+
+    def give_back(self, number: int) -> None:
+        self.ours.discard(number)
 
 
 class _Line:

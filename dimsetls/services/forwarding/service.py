@@ -147,9 +147,10 @@ class Forwarding(Service):
         ending.addBoth(lambda result: self._ending.discard(ending))
 
     def _told(self) -> None:
-        self._reactor.callFromThread(self._wake)
+        self._reactor.callFromThread(self.wake)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something was queued, perhaps by another process."""
         for sender in self._senders.values():
             sender.wake()
 

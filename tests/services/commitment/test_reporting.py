@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from dimsetls.association.requestor import propose
 from dimsetls.services.commitment import Commitment, Reference, Reports
@@ -223,3 +224,48 @@ def test_reports_may_serve_several_associations(scene: Scene) -> None:
     for pair in pairs:
         scene.pass_time(pair)
     assert [[report.transaction_uid for report, _ in user.heard] for user in users] == [["1.1"], ["1.2"]]
+
+
+class Claimed:
+    """Claims that are made among several processes."""
+
+    def __init__(self, *elsewhere: int) -> None:
+        self.ours: set[int] = set()
+        self.elsewhere = set(elsewhere)
+
+    def take(self, number: int) -> Deferred[bool]:
+        if number not in self.elsewhere:
+            self.ours.add(number)
+        return succeed(number not in self.elsewhere)
+
+    def give_back(self, number: int) -> None:
+        self.ours.remove(number)
+
+
+def test_what_another_process_reports_is_not_reported_twice(scene: Scene) -> None:
+    user = Hearing()
+    scene.there = Stage(user)
+    pair = scene.asked()
+    ask(pair)
+    pair.run(pair.association.release())
+    scene.reports.stop()
+    scene.reports = scene.made(claims=(claims := Claimed(1)))
+    scene.reports.start()
+    scene.pass_time()
+    assert (user.heard, scene.pending) == ([], ["1.9"])
+    claims.elsewhere.clear()  # it could not, and says so
+    scene.reports.call("ME")
+    scene.pass_time()
+    assert (len(user.heard), scene.pending, claims.ours) == (1, [], set())
+
+
+def test_who_does_not_call_peers_hands_that_over(scene: Scene) -> None:
+    handed: list[str] = []
+    scene.reports = scene.made(hand_over=handed.append)
+    pair = scene.asked()  # without services, so that a report is refused
+    ask(pair)
+    scene.pass_time(pair)
+    assert (handed, scene.called, scene.pending) == (["ME"], [], ["1.9"])
+    scene.reports.start()
+    scene.pass_time()
+    assert (handed, scene.called) == (["ME"], [])

@@ -1,0 +1,1 @@
+"""Several processes that serve the same listeners, and the one that supervises them."""

@@ -1,0 +1,122 @@
+"""Between the main process and one worker: questions, answers and notices, as JSON in strings of bounded length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IFileDescriptorReceiver, IReactorTime
+from twisted.logger import Logger
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+log = Logger(namespace="dimsetls.node")
+
+DEADLINE: Final = 5.0
+"""Seconds for the main process to answer: where it takes longer, nobody is admitted."""
+
+
+class NoAnswer(Exception):
+    """The other process did not answer in time, or is gone."""
+
+
+@implementer(IFileDescriptorReceiver)
+class Channel(Int32StringReceiver):
+    """One end. `hears` has, by its name, what is called with the values of a question or notice; a question is
+    answered with what that returns, or what a Deferred of it fires with. `lost` is called when the other end is gone,
+    `descriptor` with each that it sends, before the notice about it.
+
+    What is not understood breaks the channel: neither end goes on with half of what it should know.
+    """
+
+    MAX_LENGTH = 1 << 19
+
+    def __init__(
+        self, clock: IReactorTime, hears: Mapping[str, Callable[..., Any]], lost: Callable[[], None],
+        descriptor: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._hears = hears
+        self._lost = lost
+        self._descriptor = descriptor
+        self._numbers = count(1)
+        self._waiting: dict[int, Deferred[Any]] = {}
+        self._is_lost = False
+        self._early: list[bytes] = []
+
+    def connectionMade(self) -> None:
+        """Send what was said before there was a way to."""
+        early, self._early = self._early, []
+        for string in early:
+            self.sendString(string)
+
+    def tell(self, what: str, **values: Any) -> None:
+        """A notice; nothing comes of it where the other end is gone."""
+        self._send("tell", 0, what, values)
+
+    def ask(self, what: str, seconds: float = DEADLINE, **values: Any) -> Deferred[Any]:
+        """A question. Fails with NoAnswer, and with CancelledError for who cancels it."""
+        number = next(self._numbers)
+        answer: Deferred[Any] = Deferred(lambda _: self._forget(number))
+        if self._is_lost:
+            answer.errback(NoAnswer("the other process is gone"))
+            return answer
+        self._waiting[number] = answer
+        self._send("ask", number, what, values)
+        return answer.addTimeout(seconds, self._clock, _too_late)
+
+    def stringReceived(self, string: bytes) -> None:
+        try:
+            kind, number, what, values = json.loads(string)
+            if kind == "tell":
+                self._hears[what](**values)
+            elif kind == "ask":
+                asked = defer.maybeDeferred(self._hears[what], **values)
+                asked.addCallback(self._answer, number).addErrback(self._broken)
+            elif answer := self._waiting.pop(number, None):
+                answer.callback(values)
+        except Exception:
+            self._broken(Failure())
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        if self._descriptor is not None:
+            self._descriptor(descriptor)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        self._broken(Failure(ValueError(f"{length} bytes came at once, {self.MAX_LENGTH} are expected at the most")))
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._is_lost = True
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.errback(NoAnswer("the other process is gone"))
+        self._lost()
+
+    def _forget(self, number: int) -> None:
+        self._waiting.pop(number, None)
+
+    def _answer(self, result: Any, number: int) -> None:
+        self._send("answer", number, "", result)
+
+    def _send(self, kind: str, number: int, what: str, values: Any) -> None:
+        string = json.dumps((kind, number, what, values)).encode()
+        if self.transport is None:
+            self._early.append(string)
+        elif not self._is_lost:
+            self.sendString(string)
+
+    def _broken(self, failure: Failure) -> None:
+        log.failure("the channel between the main process and a worker is broken", failure)
+        if self.transport is None:
+            failure.raiseException()  # to who reads for it, as there is nothing that could be closed
+        else:
+            self.transport.loseConnection()
+
+
+def _too_late(result: object, seconds: float) -> Any:
+    raise NoAnswer(f"the other process did not answer within {seconds:g} s")
