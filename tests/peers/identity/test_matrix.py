@@ -6,7 +6,6 @@ The table is in `cases.py`. A sentence in it in place of a case says why there i
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,6 +16,7 @@ import pytest
 from dimsetls.uids import BEARER_TOKEN
 from dimsetls.ul.pdus import ExtendedNegotiation
 
+from ...servers.kdc import shifted
 from ..running import Node, Service
 from .cases import ACCEPTED, CONDITIONS, TABLE, Case, Row
 from .hospital import Hospital
@@ -31,8 +31,7 @@ def late(hospital: Hospital, pki: Path, tmp_path_factory: pytest.TempPathFactory
     node = Node(tmp_path_factory.mktemp("late"), pki)
     hospital.configure(node)
     node.set("node", log_format="json")
-    ahead = subprocess.run(["faketime", "-f", "+1h", "env"], env=hospital.environment, capture_output=True, text=True)
-    with node.running(env=dict(line.split("=", 1) for line in ahead.stdout.splitlines() if "=" in line)) as service:
+    with node.running(env=shifted(hospital.environment, "+1h")) as service:
         hospital.take_away()
         yield service
 
