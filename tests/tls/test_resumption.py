@@ -88,7 +88,7 @@ def test_a_session_is_taken_up_again_and_again_with_what_was_known_of_the_peer(s
             assert user.session.peer is not None
             assert (user.session.alpn, user.session.server_name) == ("dicom", "localhost")
             assert user.session.channel_binding != before.session.channel_binding
-        assert wire.server.getHandle().get_group_name() == first.server.getHandle().get_group_name()
+            assert user.session.group == before.session.group
 
 
 def test_it_carries_bytes_both_ways(site):
