@@ -32,6 +32,7 @@ class Site:
         self.now = datetime.now(UTC)
         self.issued, self.issued_to_client = authority.issue_server(), authority.issue_client()
         self.server, self.client = self.serving(), self.calling()
+        self._wires: list[Any] = []  # OpenSSL takes up no session of a connection that was collected before it was closed
 
     def clock(self) -> datetime:
         return self.now
@@ -51,7 +52,8 @@ class Site:
         )
 
     def call(self, client: Any = None, server: Any = None) -> Any:
-        return self._link_between(server or self.server, client or self.client).pump()
+        self._wires.append(self._link_between(server or self.server, client or self.client).pump())
+        return self._wires[-1]
 
     def is_resumed(self, client: Any = None, server: Any = None) -> bool:
         """Of one more call, which must get through."""
