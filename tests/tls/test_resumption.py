@@ -32,7 +32,7 @@ class Site:
         self.now = datetime.now(UTC)
         self.issued, self.issued_to_client = authority.issue_server(), authority.issue_client()
         self.server, self.client = self.serving(), self.calling()
-        self._wires: list[Any] = []  # OpenSSL takes up no session of a connection that was collected before it was closed
+        self._wires: list[Any] = []  # collected before it is closed, a connection makes its session a bad one
 
     def clock(self) -> datetime:
         return self.now
