@@ -22,7 +22,7 @@ LONGEST_FILE = 500
 # side by side and do not know each other.
 FLOORS = [{"node"}, {"services"}, {"association"}, {"identity"}, {"tls"}, {"dimse"}, {"ul"}, {"ground"}]
 FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}
-GROUND = {"codes", "errors", "uids", "__init__"}
+GROUND = {"codes", "errors", "exports", "uids", "__init__"}
 
 MODULES = {
     ".".join(("dimsetls", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path

@@ -19,25 +19,25 @@ import fcntl
 import os
 import secrets
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..dimse.status import Status
 from ..errors import ConfigurationError, LocalProtocolError, ServiceError
 from ..uids import is_valid_uid
 from .elements import SOP_CLASS_UID, SOP_INSTANCE_UID, ElementReader, Piece
-from .forwarding.queue import Queue
-from .index import Index
 from .layout import DATA_SET_TAGS, Layout
 from .part10 import file_meta, same_data_set
-from .placing import NOTES, place, recover
-from .promises import Duplicates, Durability, Outcome, StoredInstance
-from .records import entry, reader
+from .promises import NOTES, Duplicates, Durability, Outcome, StoredInstance
+
+if TYPE_CHECKING:
+    from .forwarding.queue import Queue
+    from .index import Index
+    from .placing import Indexing
 
 __all__ = ["Duplicates", "Durability", "FileStore", "IncomingFile", "Outcome", "StoredInstance"]
 
@@ -70,7 +70,12 @@ class FileStore:
         self.root = Path(root).absolute()
         self.layout = layout
         self.index = index
-        self.queue = Queue(index) if index is not None else None
+        self.indexing: Indexing | None = None
+        if index is not None:
+            from .placing import Indexing  # SQLite and pydicom: who has no index does not load them
+
+            self.indexing = Indexing(index)
+        self.queue: Queue | None = self.indexing.queue if self.indexing is not None else None
         self.duplicates = duplicates
         self.durable = fsync is Durability.FULL
         self._incoming = ""  # the directory of incoming files while the store is open
@@ -115,9 +120,8 @@ class FileStore:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(self._lock_fd, b"%d\n" % os.getpid())
             self._hard_links = _can_link(own / "lock", self.root / ".probe")
-            if self.index is not None and self.queue is not None:
-                self.index.open()
-                self.queue.prepare()
+            if self.indexing is not None:
+                self.indexing.open()
                 self._notes_fd = os.open(own / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             _sweep(incoming, own, self._recover)
         self._settled = {str(self.root)}
@@ -127,7 +131,7 @@ class FileStore:
     def close(self) -> None:
         """Discard what is still coming and let go of the root; never raises."""
         if self._incoming:
-            with suppress(OSError, sqlite3.Error, LocalProtocolError):
+            with suppress(OSError, LocalProtocolError):
                 self._recover(Path(self._incoming))
             shutil.rmtree(self._incoming, ignore_errors=True)
             self._incoming = ""
@@ -139,8 +143,8 @@ class FileStore:
         self._notes_fd = self._lock_fd = -1
 
     def _recover(self, directory: Path) -> None:
-        if self.index is not None and self.queue is not None:
-            recover(self.root, self.index, self.queue, directory)
+        if self.indexing is not None:
+            self.indexing.recover(self.root, directory)
 
     def begin(
         self,
@@ -172,10 +176,8 @@ class FileStore:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             raise _refusal(error) from error
-        if self.index is not None:
-            elements = reader(transfer_syntax_uid, self.layout.needs)
-        else:
-            elements = ElementReader(transfer_syntax_uid, self.layout.needs)
+        read = ElementReader if self.indexing is None else self.indexing.reader
+        elements = read(transfer_syntax_uid, self.layout.needs)
         incoming = IncomingFile(self, fd, path, values, transfer_syntax_uid, elements)
         incoming._append(meta)
         return incoming
@@ -318,7 +320,7 @@ class IncomingFile:
                 os.close(fd)
             remark = self._read_values()
             final, outcome = self._place(size)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise _refusal(error) from error
         finally:
             self._unlink()
@@ -326,14 +328,12 @@ class IncomingFile:
 
     def _place(self, size: int) -> tuple[str, Outcome]:
         store, path = self._store, self._store.layout.path(self._values)
-        if store.index is None:
+        if store.indexing is None:
             final = f"{store.root}/{path}"
             return final, store.place(self._path, final)
-        sop_class_uid, sop_instance_uid = self._values["SOPClassUID"], self._values["SOPInstanceUID"]
-        return place(store, store.index, self._path, entry(
-            self._reader.values, self._transfer_syntax_uid, sop_class_uid, sop_instance_uid, path, size,
-            self._values["CallingAETitle"], self._values["CalledAETitle"],
-        ))  # fmt: skip
+        return store.indexing.place(
+            store, self._path, path, size, self._transfer_syntax_uid, self._values, self._reader.values
+        )
 
     def discard(self) -> None:
         """Forget the instance; never raises, and may be called at any time."""
@@ -373,10 +373,9 @@ class IncomingFile:
         return reader.error if self._store.layout.needs - reader.values.keys() else ""
 
 
-def _refusal(error: OSError | sqlite3.Error) -> ServiceError:
+def _refusal(error: OSError) -> ServiceError:
     """What the peer is told; the operator finds the rest, which may name a path, in the exception's cause."""
-    is_full = error.errno in _FULL if isinstance(error, OSError) else error.sqlite_errorcode == sqlite3.SQLITE_FULL
-    comment = "store is full" if is_full else "store cannot keep the instance"
+    comment = "store is full" if error.errno in _FULL else "store cannot keep the instance"
     return ServiceError(Status.OUT_OF_RESOURCES, comment)
 
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from functools import cache
-
-from pydicom._uid_dict import UID_dictionary
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from typing import Any
 
 from ..uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 
-UIDS = UID_dictionary | {
+
+def _dictionary() -> dict[str, tuple[str, str, str, str, str]]:
+    """The dictionary of UIDs alone: with the rest of pydicom a node that only stores would be 5 MiB larger."""
+    package = find_spec("pydicom")
+    found = PathFinder.find_spec("pydicom._uid_dict", package.submodule_search_locations if package else None)
+    if found is None or found.loader is None:
+        raise ModuleNotFoundError("found no pydicom with a dictionary of UIDs; pip install dimsetls brings one")
+    module: Any = module_from_spec(found)
+    found.loader.exec_module(module)
+    return dict(module.UID_dictionary)
+
+
+UIDS = _dictionary() | {
     "1.2.840.10008.1.2.4.110": ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
     "1.2.840.10008.1.2.4.111": ("JPEG XL JPEG Recompression", "Transfer Syntax", "", "", "JPEGXLJPEGRecompression"),
     "1.2.840.10008.1.2.4.112": ("JPEG XL", "Transfer Syntax", "", "", "JPEGXL"),

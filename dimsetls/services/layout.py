@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -107,6 +106,8 @@ def _problems(template: str, names: list[str]) -> list[str]:
 
 
 def _nearest(name: str) -> str:
+    from difflib import get_close_matches  # for who makes a mistake
+
     lower = {known.lower(): known for known in _PLACEHOLDERS}
     return lower[get_close_matches(name.lower(), lower, n=1, cutoff=0.0)[0]]
 

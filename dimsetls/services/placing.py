@@ -8,23 +8,63 @@ finds the note and does what was left to do. In normal running nothing has to be
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .forwarding.queue import Queue
 from .index import Index, Tables
-from .promises import Duplicates, Outcome
-from .records import Entry, read_entry
+from .promises import NOTES, Duplicates, Outcome
+from .records import Entry, entry, read_entry, reader
 
 if TYPE_CHECKING:
+    from .elements import ElementReader
     from .filesystem import FileStore
 
-NOTES: Final = "notes"
-"""Among the incoming files of a store: the paths of those that may have appeared and not be indexed, one a line."""
+class Indexing:
+    """What a store with an index does beside its files. The index fails as files do: with an OSError."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.queue = Queue(index)
+
+    def open(self) -> None:
+        """Open the index. Raises as it does."""
+        self._index.open()
+        self.queue.prepare()
+
+    def reader(self, transfer_syntax_uid: str, also: Iterable[int]) -> ElementReader:
+        """What picks the values of the index, and those of some other tags, as a data set goes by."""
+        return reader(transfer_syntax_uid, also)
+
+    def place(
+        self, store: FileStore, temporary: str, path: str, size: int, transfer_syntax_uid: str,
+        values: Mapping[str, str], raw: Mapping[int, bytes],
+    ) -> tuple[str, Outcome]:  # fmt: skip
+        """As `place`; the row is made of what was said of the instance, and of what was picked of its data set."""
+        row = entry(raw, transfer_syntax_uid, values["SOPClassUID"], values["SOPInstanceUID"], path, size,
+                    values["CallingAETitle"], values["CalledAETitle"])  # fmt: skip
+        with _os_errors():
+            return place(store, self._index, temporary, row)
+
+    def recover(self, root: Path, directory: Path) -> None:
+        """As `recover`."""
+        with _os_errors():
+            recover(root, self._index, self.queue, directory)
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error
 
 
 def place(store: FileStore, index: Index, temporary: str, entry: Entry) -> tuple[str, Outcome]:

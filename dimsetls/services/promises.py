@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
+
+NOTES: Final = "notes"
+"""Among the incoming files of a store: the paths of those that may have appeared and not be indexed, one a line."""
 
 
 class Duplicates(Enum):

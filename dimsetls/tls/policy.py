@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import Enum, IntEnum
 
 from ..errors import ConfigurationError
@@ -210,6 +209,8 @@ def profile(name: str) -> TLSPolicy:
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
     """The valid word that `word` was probably meant to be, if any is near."""
+    from difflib import get_close_matches  # for who makes a mistake
+
     folded = {each.casefold(): each for each in valid}
     near = get_close_matches(word.casefold()[:200], folded, n=1)  # its time grows with the square of the length
     return folded[near[0]] if near else None

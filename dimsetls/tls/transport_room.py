@@ -5,9 +5,7 @@ And what waits on the other side of it, which is small again when nothing does.
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
-from OpenSSL import SSL
+from OpenSSL import SSL, __version__
 from OpenSSL._util import ffi, lib
 
 RECORD = 2**14
@@ -59,7 +57,7 @@ KNOWN = range(25, 27)
 """Major versions of pyOpenSSL in which `recv_into` is SSL_read on `_ssl`, and `_raise_ssl_error` where that fails;
 `_into_ssl` and `_from_ssl` are the memory between that and the network."""
 
-IS_KNOWN = int(version("pyOpenSSL").partition(".")[0]) in KNOWN
+IS_KNOWN = int(__version__.partition(".")[0]) in KNOWN
 
 
 def shrink(connection: SSL.Connection) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ...association.pool import BackOff
-from ..records import Entry
+
+if TYPE_CHECKING:
+    from ..records import Entry
 
 
 @dataclass(frozen=True, slots=True)
