@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
@@ -12,8 +13,10 @@ from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from ..association.limits import AssociationCount
 from ..identity.lockout import Failures, Lockout
-from ..services.commitment import Claims
 from .config import Listener
+
+if TYPE_CHECKING:
+    from ..services.commitment import Claims
 
 
 def _bound(listener: Listener) -> IStreamServerEndpoint:

@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..association.admission import Caller, Refusal
-from ..services.filesystem import Duplicates, Durability
-from ..services.layout import Layout
-from ..tls.endpoints import Transport
-from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
-from ..tls.revocation import CRLCheck
-from ..tls.rules import CertificateRule
-from ..tls.session import PeerCertificate
-from .credentials import Credential
-from .identity.sections import BackEnd, Identity, Rule
+from ..association.admission import Refusal
+
+if TYPE_CHECKING:
+    from ..association.admission import Caller
+    from ..services.layout import Layout
+    from ..services.promises import Duplicates, Durability
+    from ..tls.endpoints import Transport
+    from ..tls.policy import ClientCertificate, TLSPolicy, TLSVersion
+    from ..tls.revocation import CRLCheck
+    from ..tls.rules import CertificateRule
+    from ..tls.session import PeerCertificate
+    from .credentials import Credential
+    from .identity.sections import BackEnd, Identity, Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
-"""What the sections of a configuration become: application entities, with their services, stores and archives."""
+"""What the sections of a configuration become: application entities, with their services, stores and archives.
+
+A service beyond verification and storage is imported where it is made: who has no index, worklist or procedure steps
+loads neither SQLite nor pydicom for them.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -13,15 +18,10 @@ from ..association.interfaces import IServiceProvider
 from ..association.pool import AssociationPool
 from ..identity.cache import Successes
 from ..identity.gate import Gate
-from ..services.archive import Archive
 from ..services.filesystem import FileStore
-from ..services.procedure_steps import ProcedureSteps, StepFiles
 from ..services.provider import Services
-from ..services.query_retrieve import QueryRetrieve
 from ..services.storage import Storage
 from ..services.verification import Verification
-from ..services.worklist import Worklist, WorklistDirectory
-from .commitments import Commitments
 from .commons import Commons, own
 from .config import AE, Config, Listener
 from .config import ProcedureSteps as ProcedureStepsSection
@@ -32,6 +32,14 @@ from .identity.build import authorization
 from .identity.sections import Identity
 from .prepare import Prepared
 from .stores import store_of
+
+if TYPE_CHECKING:
+    from ..services.archive import Archive
+    from ..services.commitment import Commitment
+    from ..services.procedure_steps import StepFiles
+    from ..services.query_retrieve import QueryRetrieve
+    from ..services.worklist import Worklist, WorklistDirectory
+    from .commitments import Commitments
 
 _MOST_CALLS = 1000
 """Associations that we ask for, at once and in all; for each peer its section says how many."""
@@ -52,7 +60,7 @@ class Entities:
         self._stores: dict[StorageSection, FileStore] = {}
         self._open: set[StorageSection] = set()
         self._archives: dict[tuple[StorageSection, str], Archive] = {}
-        self._commitments = Commitments(reactor, self._commons)
+        self._commitments: Commitments | None = None
         self._worklists: dict[WorklistSection, WorklistDirectory] = {}
         self._procedure_steps: dict[ProcedureStepsSection, StepFiles] = {}
 
@@ -65,14 +73,16 @@ class Entities:
         for section in used - self._open:
             self.store(section).open()
             self._open.add(section)
-        self._commitments.open(config)
+        if self._commitments is not None:
+            self._commitments.open(config)
         for steps in {ae.procedure_steps for listener in config.listeners for ae in listener.aes}:
             if steps is not None:
                 self._steps(steps).open()
 
     def begin(self, prepared: Prepared) -> None:
         """Let what is done unasked be done by this configuration: stores are open, and listeners are what it says."""
-        self._commitments.configure(self.destinations(prepared))
+        if self._commitments is not None:
+            self._commitments.configure(self.destinations(prepared))
 
     def of(self, listener: Listener, prepared: Prepared) -> list[ApplicationEntity]:
         """The application entities of a listener; they serve once their stores are open."""
@@ -86,11 +96,13 @@ class Entities:
 
     def report(self, ae_title: str, peer: str) -> None:
         """Tell a peer what another process has promised, or could not tell it."""
-        self._commitments.report(ae_title, peer)
+        if self._commitments is not None:
+            self._commitments.report(ae_title, peer)
 
     def resume_reports(self) -> None:
         """Tell all what is promised, as a process has ended that did not come to it."""
-        self._commitments.resume()
+        if self._commitments is not None:
+            self._commitments.resume()
 
     def forget_successes(self) -> None:
         """Let every identity be checked anew."""
@@ -98,7 +110,8 @@ class Entities:
 
     async def release(self) -> None:
         """Release the associations with peers that we called; nothing is sent any more."""
-        self._commitments.stop()
+        if self._commitments is not None:
+            self._commitments.stop()
         released = defer.Deferred.fromCoroutine(self.pool.close()).addTimeout(_LONGEST_RELEASE, self._reactor)
         with suppress(defer.TimeoutError):
             await released
@@ -109,7 +122,8 @@ class Entities:
         """Close archives and stores; nobody uses them any more."""
         for archive in self._archives.values():
             archive.close()
-        self._commitments.close()
+        if self._commitments is not None:
+            self._commitments.close()
         for store in self._stores.values():
             store.close()
 
@@ -132,12 +146,12 @@ class Entities:
         if ae.storage is not None and ae.storage.index and {"query", "retrieve"} & set(ae.services):
             providers.append(self._query_retrieve(ae, ae.storage, prepared))
         if ae.storage is not None and ae.storage.index and "commitment" in ae.services:
-            store, archive = self.store(ae.storage), self._archive(ae, ae.storage)
-            providers.append(self._commitments.provider(ae, ae.storage, store, archive))
+            providers.append(self._commitment(ae, ae.storage))
         if "worklist" in ae.services and ae.worklist is not None:
-            directory = self._worklists.setdefault(ae.worklist, WorklistDirectory(ae.worklist.directory))
-            providers.append(Worklist(directory))
+            providers.append(self._worklist(ae.worklist))
         if "procedure-steps" in ae.services and ae.procedure_steps is not None:
+            from ..services.procedure_steps import ProcedureSteps
+
             providers.append(ProcedureSteps(self._steps(ae.procedure_steps)))
         return ApplicationEntity(
             ae.title,
@@ -151,6 +165,8 @@ class Entities:
         )
 
     def _query_retrieve(self, ae: AE, section: StorageSection, prepared: Prepared) -> QueryRetrieve:
+        from ..services.query_retrieve import QueryRetrieve
+
         return QueryRetrieve(
             self._archive(ae, section),
             self.store(section).root,
@@ -163,13 +179,29 @@ class Entities:
 
     def _archive(self, ae: AE, section: StorageSection) -> Archive:
         """The archive of an AE; after a reload the one of before goes on, with its threads."""
+        from ..services.archive import Archive
+
         if (section, ae.title) not in self._archives:
             index = self.store(section).index
             assert index is not None  # as the section has one
             self._archives[section, ae.title] = Archive(index, ae.title, IReactorFromThreads(self._reactor))
         return self._archives[section, ae.title]
 
+    def _commitment(self, ae: AE, section: StorageSection) -> Commitment:
+        from .commitments import Commitments
+
+        if self._commitments is None:
+            self._commitments = Commitments(self._reactor, self._commons)
+        return self._commitments.provider(ae, section, self.store(section), self._archive(ae, section))
+
+    def _worklist(self, section: WorklistSection) -> Worklist:
+        from ..services.worklist import Worklist, WorklistDirectory
+
+        return Worklist(self._worklists.setdefault(section, WorklistDirectory(section.directory)))
+
     def _steps(self, section: ProcedureStepsSection) -> StepFiles:
+        from ..services.procedure_steps import StepFiles
+
         return self._procedure_steps.setdefault(section, StepFiles(section.directory))
 
     def _gate(self, ae: AE, identity: Identity, prepared: Prepared) -> Gate:

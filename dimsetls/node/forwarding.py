@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorFromThreads
 
 from ..association.remote import Remote
-from ..services.forwarding.queue import Queue
 from ..services.forwarding.rules import Rule
-from ..services.forwarding.service import Forwarding
 from .commons import Commons
 from .config import Storage
 from .destinations import Destinations
 from .entities import Entities
 from .prepare import Prepared
 from .stores import rules_of
+
+if TYPE_CHECKING:
+    from ..services.forwarding.queue import Queue
+    from ..services.forwarding.service import Forwarding
 
 
 class Forwardings(MultiService):
@@ -51,6 +54,8 @@ class Forwardings(MultiService):
                 if not self._commons.calls:
                     store.queue.news = self._commons.queued
                 elif directory not in self._forwardings:
+                    from ..services.forwarding.service import Forwarding  # SQLite and pydicom, as the index
+
                     self._forwardings[directory] = Forwarding(store.root, store.queue, self._reactor)
         for directory, forwarding in self._forwardings.items():
             rules = [rule for section in sections.get(directory, ()) for rule in rules_of(section)]

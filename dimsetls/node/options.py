@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..services.layout import BY_SERIES
-from . import values
+from . import choices, values
 from .credentials import CREDENTIAL
 from .identity.options import BACK_ENDS, IDENTITY, RULE
 from .language import Option, SectionKind
@@ -74,13 +74,13 @@ _KEYS = (
 """Who the node is on a connection."""
 
 TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of PS3.15 and the keys.", (
-    Option("profile", values.PROFILE, "bcp195-rfc9325",
+    Option("profile", choices.PROFILE, "bcp195-rfc9325",
            "The TLS profile. bcp195-rfc9325 is PS3.15 B.12: TLS 1.2 and 1.3, forward secrecy and authenticated "
            "encryption only. tls13-only leaves out TLS 1.2, -modified is B.13, legacy- is for old peers."),
     Option("legacy-profile", values.UNLESS_IN_WORDS, "refuse",
            "Whether a profile whose name begins with legacy- may be used: it admits what RFC 9325 advises against."),
-    Option("minimum-version", values.TLS_VERSION, "", "Narrows the profile: the lowest TLS version.", "1.3"),
-    Option("maximum-version", values.TLS_VERSION, "", "Narrows the profile: the highest TLS version.", "1.3"),
+    Option("minimum-version", choices.TLS_VERSION, "", "Narrows the profile: the lowest TLS version.", "1.3"),
+    Option("maximum-version", choices.TLS_VERSION, "", "Narrows the profile: the highest TLS version.", "1.3"),
     Option("cipher-suites", values.list_of(values.WORD, "cipher suites"), "",
            "Narrows the profile: the cipher suites of TLS 1.2, as OpenSSL names them, the preferred one first.",
            "ECDHE-ECDSA-AES256-GCM-SHA384"),
@@ -101,9 +101,9 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
            "The authorities that peers' certificates come from, as PEM, with those between where their revocation "
            "lists are checked. Needed unless client-certificate is none.",
            "pki/ca.pem"),
-    Option("client-certificate", values.CLIENT_CERTIFICATE, "required",
+    Option("client-certificate", choices.CLIENT_CERTIFICATE, "required",
            "Whether a peer must show a certificate, may, or is not asked for one. One that is shown is verified."),
-    Option("revocation-check", values.CRL_CHECK, "chain",
+    Option("revocation-check", choices.CRL_CHECK, "chain",
            "Which certificates of a peer must be found good in the revocation lists: all of its chain, or its own "
            "(leaf). The check can be waived, in words."),
     Option("revocation-lists", values.list_of(values.PATH, "files"), "",
@@ -112,7 +112,7 @@ TLS = SectionKind("tls", values.NAME, "How connections are secured: a profile of
     Option("resumption", values.RESUMPTION, "no",
            "Whether a peer of TLS 1.3 may take an earlier session up again, where certificates are not shown anew, and "
            "for how long: 1m to 24h. So do we with peers that we call. It saves a good part of a handshake's work."),
-    Option("transport", values.TRANSPORT, "stream",
+    Option("transport", choices.TRANSPORT, "stream",
            "Which implementation carries TLS: that of dimsetls (stream), or Twisted's (memory), which is slower. Both "
            "do so over TCP, UNIX sockets, sockets from systemd and the PROXY protocol, and alike on the wire."),
     Option("development-certificates-outside-loopback",
@@ -148,7 +148,7 @@ AE = SectionKind("ae", values.AE_TITLE, "An application entity of ours. TITLE is
     Option("rules", Reference("rule", many=True), "",
            "Who may do what here: what none of these rules permits is refused. Without it whoever may call may do "
            "everything.", "technicians"),
-    Option("transfer-syntaxes", values.TRANSFER_SYNTAXES, "all",
+    Option("transfer-syntaxes", choices.TRANSFER_SYNTAXES, "all",
            "Transfer syntaxes, the preferred one first: of those that a presentation context offers, the first in this "
            "list is taken. all is every known one, Explicit VR Little Endian first, lossless before lossy."),
     Option("unknown-sop-classes", values.choice({"refuse": False, "accept": True}), "refuse",
@@ -196,7 +196,7 @@ PEER = SectionKind("peer", values.NAME,
            "A User-Identity-Type value, reserved by the standard, with which bearer tokens are presented: by this "
            "peer, and to it.",
            "254"),
-    Option("certificates", values.list_of(values.CERTIFICATE_RULE, "conditions on certificates"), "",
+    Option("certificates", values.list_of(choices.CERTIFICATE_RULE, "conditions on certificates"), "",
            "The certificates that may use this AE title, at every AE, and that host may show, where they have to be "
            "for its name as well: dns:, uri: or ip: for a name in it, "
            "subject:CN=…, issuer:CN=… with serial:…, spki:… for the SHA-256 of its key; joined by and, alternatives "
@@ -206,11 +206,11 @@ PEER = SectionKind("peer", values.NAME,
 
 STORAGE = SectionKind("storage", values.NAME, "A directory where instances are kept as DICOM files.", (
     Option("directory", values.PATH, None, "The directory. It must exist and be writable.", "store"),
-    Option("layout", values.LAYOUT, BY_SERIES, "Where in the directory an instance goes."),
-    Option("duplicates", values.DUPLICATES, "identical",
+    Option("layout", choices.LAYOUT, BY_SERIES, "Where in the directory an instance goes."),
+    Option("duplicates", choices.DUPLICATES, "identical",
            "When an instance comes a second time: identical keeps the first, and refuses the second if it differs; "
            "replace takes the second; keep keeps the first and answers Success; refuse always refuses."),
-    Option("fsync", values.FSYNC, "full",
+    Option("fsync", choices.FSYNC, "full",
            "full answers Success when the file has reached the disk and survives a loss of power; none leaves that to "
            "the operating system."),
     Option("index", values.YES_OR_NO, "no",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from twisted.internet.endpoints import serverFromString
@@ -19,7 +20,6 @@ from ..tls.passphrase import Passphrase
 from ..tls.policy import ClientCertificate, TLSPolicy
 from ..tls.revocation import UNCHECKED, Revocation
 from ..tls.selfcheck import verify
-from ..tls.stapling import Stapling
 from .config import TLS, Certificate, Config, Listener, Peer, ProcedureSteps, Storage, Worklist
 from .identity import build
 from .identity.build import IdentityParts
@@ -27,6 +27,11 @@ from .identity.sections import BackEnd
 from .options import SECTIONS
 from .presenting import Presenter, presenter
 from .reading import Reading
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from ..tls.stapling import Stapling
 
 PASSED_ON = ("tcp:", "tcp6:", "unix:", "systemd:")
 """How endpoint strings begin whose connections one process can accept for another."""
@@ -50,6 +55,14 @@ class Prepared:
     staplings: tuple[Stapling, ...]
     identity: IdentityParts
     warnings: tuple[str, ...]
+
+    def keep_stapled(self, clock: IReactorTime) -> None:
+        """Fetch what is stapled, now and whenever that is due."""
+        if self.staplings:
+            from twisted.web.client import Agent  # HTTP: who staples nothing does not load it
+
+            for stapling in self.staplings:
+                stapling.start(clock, Agent(clock))
 
     def close(self) -> None:
         """Let go of what was made and is not used, or no more."""
@@ -244,12 +257,15 @@ def _key_material(reading: Reading, section: TLS | Certificate) -> KeyMaterial |
 def _stapling(
     reading: Reading, section: TLS | Certificate, material: KeyMaterial, roots: TrustRoots
 ) -> Stapling | None:
+    if section.ocsp_response is None and section.ocsp_responder is None:
+        return None
+    from ..tls.stapling import Stapling  # HTTP: see `keep_stapled`
+
     try:
         if section.ocsp_response is not None:
             return Stapling.from_file(section.ocsp_response, material, roots)
-        if section.ocsp_responder is not None:
-            url = section.ocsp_responder if section.ocsp_responder != "certificate" else None
-            return Stapling.from_responder(material, roots, url)
+        url = section.ocsp_responder if section.ocsp_responder != "certificate" else None
+        return Stapling.from_responder(material, roots, url)
     except ConfigurationError as error:
         option = "ocsp-response" if section.ocsp_response is not None else "ocsp-responder"
         _report(reading, section.kind, section.name, option, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.threads import deferToThread
 
@@ -20,11 +20,14 @@ from ..identity.credentials import (
     UsernameAndPasscode,
 )
 from ..identity.gate import Requirement
-from ..identity.kerberos.client import KerberosUser
-from ..identity.oauth.client_credentials import ClientCredentials, TokenFile, TokenSource, TokenVariable
+from ..identity.oauth.sources import TokenFile, TokenSource, TokenVariable
 from ..identity.presenting import Presentation
 from ..tls.passphrase import Passphrase
 from .credentials import Credential
+
+if TYPE_CHECKING:
+    from ..identity.kerberos.client import KerberosUser
+    from ..identity.oauth.client_credentials import ClientCredentials
 
 
 class Presenter(Protocol):
@@ -91,12 +94,10 @@ class _Token:
         return Presentation(access_token=token, requirement=self._requirement, private_type=private_type)
 
     def refused(self) -> None:
-        if isinstance(self._source, ClientCredentials):
-            self._source.forget()
+        self._source.forget()
 
     def close(self) -> None:
-        if isinstance(self._source, ClientCredentials):
-            self._source.close()
+        self._source.close()
 
 
 class Tickets:
@@ -118,6 +119,8 @@ class Tickets:
 
 
 def _kerberos_user(section: Credential) -> KerberosUser:
+    from ..identity.kerberos.client import KerberosUser  # libkrb5: for whom a section asks for it
+
     assert section.service is not None
     return KerberosUser(
         section.service, credential_cache=section.credential_cache, client_keytab=section.client_keytab,
@@ -169,6 +172,8 @@ def _variable(name: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _client_credentials(section: Credential) -> ClientCredentials:
+    from ..identity.oauth.client_credentials import ClientCredentials  # HTTP: the same
+
     assert section.url is not None
     assert section.trust_roots is not None
     assert section.client_id is not None

@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.web.client import Agent
 
 from ..errors import ConfigurationError
 from ..identity.credentials import Method
@@ -179,8 +178,7 @@ class NodeService(MultiService):
         """Keep what must stay fresh so, and say what will not be for long."""
         if self._commons.is_worker:
             return
-        for stapling in prepared.staplings:
-            stapling.start(IReactorTime(reactor), Agent(reactor))
+        prepared.keep_stapled(IReactorTime(reactor))
         for warning in prepared.warnings:
             log.warn("{warning}", warning=warning)
 

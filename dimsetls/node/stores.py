@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..association.pool import BackOff
-from ..services.filesystem import Durability, FileStore
+from ..services.filesystem import FileStore
 from ..services.forwarding.rules import Rule
-from ..services.index import Index
+from ..services.promises import Durability
 from .config import Storage
+
+if TYPE_CHECKING:
+    from ..services.index import Index
 
 INDEX: Final = ".index.db"
 """In the directory of the store, where it is hidden from whoever looks for instances."""
@@ -33,6 +36,8 @@ def store_of(section: Storage, *, in_turn: bool = False) -> FileStore:
 
 def index_of(section: Storage, *, in_turn: bool = False) -> Index:
     """The index of the store, not opened."""
+    from ..services.index import Index  # SQLite and pydicom: who has no index does not load them
+
     return Index(section.directory / INDEX, durable=section.fsync is Durability.FULL, in_turn=in_turn)
 
 

@@ -14,14 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from ..identity.certificate import NameSource
-from ..services.filesystem import Duplicates, Durability
-from ..services.known import transfer_syntaxes
-from ..services.layout import Layout
-from ..tls.endpoints import Transport
-from ..tls.policy import PROFILES, ClientCertificate, TLSVersion, nearest
-from ..tls.revocation import CRLCheck
-from ..tls.rules import CertificateRule
+from ..tls.policy import nearest
 from ..uids import is_valid_uid
 
 
@@ -275,22 +268,10 @@ def _ldap(text: str) -> str:
     return text
 
 
-_TLS_VERSIONS = choice({"1.2": TLSVersion.TLS_1_2, "1.3": TLSVersion.TLS_1_3})
-_FORBIDDEN_VERSION = re.compile(r"(?:TLS ?v?)?1(?:\.[01])?|(SSL ?v?[23](?:\.0)?)", re.IGNORECASE)
-
-
-def _tls_version(text: str) -> Any:
-    if found := _FORBIDDEN_VERSION.fullmatch(text):
-        forbidding = "RFC 7568" if found[1] else "RFC 8996"
-        raise ValueError(f"found {quote(text)}, which {forbidding} forbids, expected {_TLS_VERSIONS.expected}")
-    return _TLS_VERSIONS.parse(text)
-
-
 LDAP_URL = ValueType("a URL that begins with ldaps:// or ldap://", _ldap)
 HTTPS_URL = ValueType("a URL that begins with https://", _https)
 UID = ValueType("a UID such as 1.2.840.10008.5.1.4.1.1.2", _uid)
 MODALITY = ValueType("a modality such as CT: 1 to 16 capital letters, digits, spaces and underscores", _modality)
-NAME_SOURCE = ValueType(NameSource.EXPECTED, NameSource.parse)
 AE_TITLE = ValueType("an AE title: 1 to 16 printable ASCII characters without a backslash", _ae_title)
 NAME = ValueType("a name of letters, digits, dots, hyphens and underscores that is not any, all or none", _name)
 PORT = integer(0, 65535)
@@ -298,40 +279,12 @@ ADDRESS = ValueType("an IPv4 or IPv6 address such as 127.0.0.1 or ::1", _address
 HOST = ValueType("a DNS name such as pacs.hospital.example, or an IPv4 or IPv6 address", _host)
 NETWORK = ValueType("an address or network such as 10.1.2.3, 10.1.0.0/16 or fd00::/8", _network)
 PATH = ValueType("a path, absolute or relative to the directory of this file", Path)
-LAYOUT = ValueType("a path with placeholders in braces, among them {SOPInstanceUID}", Layout)
 ENDPOINT = ValueType("a Twisted server endpoint string without TLS, such as systemd:domain=INET:index=0", _endpoint)
-PROFILE = choice(PROFILES)
-CERTIFICATE_RULE = ValueType("a condition on a certificate such as dns:ct1.hospital.example", CertificateRule.parse)
 UNLESS_IN_WORDS = choice({"refuse": False, "i understand the risk": True})
 VARIABLE = ValueType("the name of an environment variable: letters, digits and underscores", _variable)
 YES_OR_NO = choice({"no": False, "yes": True})
 WORD = ValueType("a word", str)
-TLS_VERSION = ValueType(_TLS_VERSIONS.expected, _tls_version)
-CRL_CHECK = choice({check.value: check for check in CRLCheck})
 PASSPHRASE = ValueType("the path of a file, or credential:NAME", str)
 OCSP_RESPONDER = ValueType("a URL that begins with http://, or certificate", _responder)
 _LIFETIME = duration("1m", "24h")
 RESUMPTION = ValueType(f"no, or {_LIFETIME.expected}", lambda text: None if text == "no" else _resumption(text))
-CLIENT_CERTIFICATE = choice({rule.value: rule for rule in ClientCertificate})
-TRANSPORT = choice({transport.value: transport for transport in Transport})
-DUPLICATES = choice({policy.value: policy for policy in Duplicates})
-FSYNC = choice({durability.value: durability for durability in Durability})
-
-
-def _syntaxes(text: str) -> tuple[str, ...]:
-    known = transfer_syntaxes()
-    if text == "all":
-        return tuple(known.values())
-    uids = []
-    for item in split(text):
-        # A UID pydicom does not know is a private transfer syntax: it is stored as it comes, like any other.
-        uid = known.get(item) or (item if is_valid_uid(item) and "." in item else None)
-        if uid is None:
-            raise Misfit(item, TRANSFER_SYNTAXES.expected, nearest(item, ["all", *known]))
-        if uid in uids:
-            raise ValueError(f"found {quote(item)} although {uid} is in the list, expected each transfer syntax once")
-        uids.append(uid)
-    return tuple(uids)
-
-
-TRANSFER_SYNTAXES = ValueType("all, or keywords (ExplicitVRLittleEndian) or UIDs, separated by commas", _syntaxes)

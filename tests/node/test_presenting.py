@@ -102,11 +102,11 @@ def test_what_is_gone_when_it_is_needed_is_said_then(file: Callable[[str], str],
 
 
 def test_a_token_that_the_peer_refused_is_not_presented_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from dimsetls.node import presenting
+    from dimsetls.identity.oauth.client_credentials import ClientCredentials
 
     forgotten = []
-    monkeypatch.setattr(presenting.ClientCredentials, "__init__", lambda self, **options: forgotten.append(options))
-    monkeypatch.setattr(presenting.ClientCredentials, "forget", lambda self: forgotten.append("forgotten"))
+    monkeypatch.setattr(ClientCredentials, "__init__", lambda self, **options: forgotten.append(options))
+    monkeypatch.setattr(ClientCredentials, "forget", lambda self: forgotten.append("forgotten"))
     presents = Presents(presenter(section(type="client-credentials", url="https://a", trust_roots=tmp_path,
                                           client_id="us", client_secret="x", scope="dicom.store")))
     presents.refused()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimsetls.node import values
+from dimsetls.node import choices, values
 from dimsetls.node.values import Reference
 from dimsetls.tls.policy import ClientCertificate
 
@@ -94,12 +94,12 @@ def test_a_single_address_is_a_network():
 
 
 def test_a_choice_stands_for_its_meaning():
-    assert values.CLIENT_CERTIFICATE.parse("optional") is ClientCertificate.OPTIONAL
+    assert choices.CLIENT_CERTIFICATE.parse("optional") is ClientCertificate.OPTIONAL
 
 
 def test_a_choice_misspelt():
     with pytest.raises(ValueError, match=r"found 'requierd', expected one of required, optional, none; .* required"):
-        values.CLIENT_CERTIFICATE.parse("requierd")
+        choices.CLIENT_CERTIFICATE.parse("requierd")
 
 
 @pytest.mark.parametrize(("text", "problem"), [
@@ -113,7 +113,7 @@ def test_a_choice_misspelt():
 ])  # fmt: skip
 def test_a_version_of_tls_that_is_forbidden_is_no_misspelling(text, problem):
     with pytest.raises(ValueError, match=problem):
-        values.TLS_VERSION.parse(text)
+        choices.TLS_VERSION.parse(text)
 
 
 def test_a_list_has_no_empty_place_and_nothing_twice():
@@ -134,7 +134,7 @@ def test_a_comma_between_double_quotes_belongs_to_its_item(text, items):
 
 
 def test_all_transfer_syntaxes_begin_with_those_no_sender_compresses_for_and_end_with_lossy_ones():
-    every = values.TRANSFER_SYNTAXES.parse("all")
+    every = choices.TRANSFER_SYNTAXES.parse("all")
     assert every[:2] == ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
     for uid in ("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.107"):
         assert uid in every
@@ -145,7 +145,7 @@ def test_all_transfer_syntaxes_begin_with_those_no_sender_compresses_for_and_end
 
 def test_transfer_syntaxes_keep_the_order_given_and_may_be_private():
     private = "1.3.46.670589.33.1.4.1"
-    assert values.TRANSFER_SYNTAXES.parse(f"JPEGLSLossless, 1.2.840.10008.1.2.1, {private}") == (
+    assert choices.TRANSFER_SYNTAXES.parse(f"JPEGLSLossless, 1.2.840.10008.1.2.1, {private}") == (
         "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.1", private,
     )
 
@@ -158,7 +158,7 @@ def test_transfer_syntaxes_keep_the_order_given_and_may_be_private():
 ])
 def test_no_transfer_syntaxes(text, sentence):
     with pytest.raises(ValueError, match=sentence):
-        values.TRANSFER_SYNTAXES.parse(text)
+        choices.TRANSFER_SYNTAXES.parse(text)
 
 
 @pytest.mark.parametrize("text", ["ssl:2762", "tls:2762", "dicomtls:2762", "haproxy:ssl:2762"])
@@ -181,8 +181,8 @@ def test_a_long_or_unprintable_text_is_shown_short_and_quoted():
 
 EVERY_TYPE = [
     values.choice(["text", "json"]), values.integer(0, 65535), values.duration("0s", "1h"), values.size("0", "16MiB"),
-    values.AE_TITLE, values.NAME, values.ADDRESS, values.NETWORK, values.PATH, values.ENDPOINT, values.PROFILE,
-    values.TRANSFER_SYNTAXES, values.list_of(values.NETWORK, "networks"),
+    values.AE_TITLE, values.NAME, values.ADDRESS, values.NETWORK, values.PATH, values.ENDPOINT, choices.PROFILE,
+    choices.TRANSFER_SYNTAXES, values.list_of(values.NETWORK, "networks"),
 ]
 
 

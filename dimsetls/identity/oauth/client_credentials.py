@@ -1,18 +1,14 @@
-"""Where our requestor gets the access token that it presents: a file, the environment, or a grant (RFC 6749 §4.4)."""
+"""The access token that our requestor presents, granted by an authorization server (RFC 6749 §4.4)."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from ...errors import ConfigurationError, IdentityDenied, IdentityUnavailable
-from ...tls.passphrase import Passphrase
+from ...errors import IdentityDenied, IdentityUnavailable
 from ..bearer import is_b64token
 from ..credentials import AccessToken, Secret
 from .client import OAuthClient
@@ -20,35 +16,6 @@ from .fetch import NotFetched, Shared
 
 _MARGIN = 30.0
 """Seconds before its end from which on a token is not presented any more: it has to last until the peer looks at it."""
-
-
-class TokenSource(Protocol):
-    """Where access tokens come from."""
-
-    async def token(self) -> AccessToken:
-        """One to present now, for the caller to wipe. Raises ConfigurationError or IdentityError."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenFile:
-    """The first line of a file, read each time: something else renews it."""
-
-    place: Passphrase
-
-    async def token(self) -> AccessToken:
-        return _access_token(self.place(), f"token file {self.place.path}")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenVariable:
-    """A variable of the environment, looked up each time."""
-
-    name: str
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-
-    async def token(self) -> AccessToken:
-        found = self.environment.get(self.name, "")
-        return _access_token(os.fsencode(found), f"environment variable {self.name}")
 
 
 class ClientCredentials:
@@ -116,11 +83,3 @@ class ClientCredentials:
         if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0:
             self._kept = self._seconds() + max(lifetime - _MARGIN, lifetime / 2), secret
         return secret
-
-
-def _access_token(octets: bytes, where: str) -> AccessToken:
-    token = octets.strip()
-    if not is_b64token(token):
-        found = "nothing" if not token else "characters outside b64token (RFC 6750 §2.1)"
-        raise ConfigurationError(f"{where}: found {found}; expected an access token")
-    return AccessToken(Secret(token))

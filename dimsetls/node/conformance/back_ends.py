@@ -7,7 +7,7 @@ from typing import Any
 
 from ...identity.kerberos.tokens import ChannelBinding, Form
 from ...identity.oauth.claims import GROUPS, ROLES, SCOPES
-from ...identity.saml.authenticator import Confirmation, Use
+from ...identity.saml.choices import Confirmation, Use
 from ..identity.sections import BackEnd
 from .text import Section, code, codes, facts, fair
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...identity.credentials import Method
 from ...identity.gate import Expiry, Requirement
-from ...identity.saml.authenticator import Answer
+from ...identity.saml.choices import Answer
 from ...uids import BEARER_TOKEN
 from ..config import AE, Config
 from ..identity.sections import BackEnd, Identity, Rule

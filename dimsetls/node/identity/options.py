@@ -5,12 +5,12 @@ from __future__ import annotations
 from ...identity.activities import Activity
 from ...identity.gate import Expiry, Requirement
 from ...identity.kerberos.tokens import ChannelBinding, Form
-from ...identity.saml.authenticator import Answer, Confirmation, Use
-from .. import values
+from ...identity.saml.choices import Answer, Confirmation, Use
+from .. import choices, values
 from ..language import Option, SectionKind
 from ..values import Reference
 
-_CERTIFICATES = values.list_of(values.CERTIFICATE_RULE, "conditions on certificates")
+_CERTIFICATES = values.list_of(choices.CERTIFICATE_RULE, "conditions on certificates")
 _FAILURES = values.integer(0, 100000)
 _OCTETS = values.integer(1, 65400)
 
@@ -252,7 +252,7 @@ CERTIFICATE_IDENTITY = SectionKind("certificate-identity", values.NAME,
                                    "Users that are known by the certificate of their connection alone.", (
     Option("certificates", _CERTIFICATES, None, "Whose certificates are meant; any of the conditions.",
            "issuer:CN=Hospital CA"),
-    Option("name-from", values.NAME_SOURCE, None, "Where in the certificate the user's name stands.", "subject:CN"),
+    Option("name-from", choices.NAME_SOURCE, None, "Where in the certificate the user's name stands.", "subject:CN"),
     Option("groups", _NAMES, "", "Groups that each of these users is in.", "modalities"),
     Option("roles", _NAMES, "", "Roles that each of these users has.", "modality"),
     Option("realm", values.WORD, "",

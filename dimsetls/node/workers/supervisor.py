@@ -13,7 +13,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import Agent
 
 from ...association.limits import Limits
 from ...association.pool import BackOff
@@ -233,7 +232,7 @@ class Supervisor(MultiService):
     def _watch(self, prepared: Prepared) -> None:
         for stapling in prepared.staplings:
             stapling.accepted = partial(self._staple, stapling.certificate)
-            stapling.start(IReactorTime(reactor), Agent(reactor))
+        prepared.keep_stapled(IReactorTime(reactor))
         for warning in prepared.warnings:
             log.warn("{warning}", warning=warning)
 

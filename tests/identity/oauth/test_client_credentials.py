@@ -10,7 +10,8 @@ import pytest
 
 from dimsetls.errors import ConfigurationError, IdentityDenied, IdentityUnavailable
 from dimsetls.identity.credentials import AccessToken, Method
-from dimsetls.identity.oauth.client_credentials import ClientCredentials, TokenFile, TokenVariable
+from dimsetls.identity.oauth.client_credentials import ClientCredentials
+from dimsetls.identity.oauth.sources import TokenFile, TokenVariable
 from dimsetls.tls.passphrase import Passphrase
 
 from ...servers.oauth import BOUND, ES256, MODALITY, OPAQUE, AuthorizationServer

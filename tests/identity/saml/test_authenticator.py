@@ -18,7 +18,8 @@ from zope.interface.verify import verifyObject
 from dimsetls.errors import ConfigurationError, IdentityDenied, IdentityUnavailable, IdentityUnknown
 from dimsetls.identity.credentials import Method, SAMLAssertion, Secret
 from dimsetls.identity.interfaces import IAuthenticator, IForeseeing, IRemembering, Presenter, Verified
-from dimsetls.identity.saml.authenticator import XUA_ROLE, Answer, Confirmation, SAMLAuthenticator, Use, Used
+from dimsetls.identity.saml.authenticator import XUA_ROLE, SAMLAuthenticator, Used
+from dimsetls.identity.saml.choices import Answer, Confirmation, Use
 from dimsetls.identity.saml.structure import DEEPEST
 from dimsetls.tls.session import PeerCertificate
 
