@@ -183,7 +183,7 @@ def test_an_interruption_is_one_word(monkeypatch, capsys):
     def interrupt(parsed):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli._RUN, "check", interrupt)
+    monkeypatch.setitem(cli._OURS, "check", interrupt)
     assert main(["check", "x"]) == ExitStatus.INTERRUPTED
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -1,5 +1,5 @@
 """The commands that call a peer: `dimsetls echo`, `store`, `find`, `get` and `move`. Importing this loads no TLS."""
 
-from .command import COMMANDS, add_client, run_client
+from .command import add_client, run_client
 
-__all__ = ["COMMANDS", "add_client", "run_client"]
+__all__ = ["add_client", "run_client"]

@@ -6,13 +6,16 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from ...errors import ConfigurationError, DimsetlsError
 from ..arguments import ExitStatus, ae_title, number, size
-from .target import add_target
+from .target import Target, add_target
 
-COMMANDS = ("echo", "store", "find", "get", "move")
+_MODULES = {"echo": ".asking", "find": ".asking", "store": ".storing", "get": ".retrieving", "move": ".retrieving"}
+"""What does it, as a function of the command's name; no other is loaded: who stores has no use for pydicom."""
 _STATUS = "Exit status: 0 all is done, 1 something failed, 2 wrong usage, 3 no association, 130 interrupted."
 _KEYS = "--cert me.pem --key me.key --ca hospital-ca.pem"
 _LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
@@ -96,14 +99,14 @@ def run_client(parsed: argparse.Namespace) -> int:
     """Do it, and print what came of it; returns the exit status."""
     from twisted.internet.defer import CancelledError
 
-    from . import asking, retrieving, storing
     from .running import NoAssociation
     from .target import read_target
 
     warnings.filterwarnings("ignore", module="pydicom")  # what a peer sends is printed as it is, right or wrong
     target = read_target(parsed)
-    do = {"echo": asking.echo, "find": asking.find, "get": retrieving.get, "move": retrieving.move,
-          "store": storing.store}[parsed.command]  # fmt: skip
+    do: Callable[[argparse.Namespace, Target], int] = getattr(
+        import_module(_MODULES[parsed.command], __package__), parsed.command
+    )
     try:
         return do(parsed, target)
     except ConfigurationError:
