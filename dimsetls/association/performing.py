@@ -19,7 +19,6 @@ from ..dimse.reading import Request as RequestMessage
 from ..dimse.reading import read_request
 from ..dimse.status import Status, StatusClass, status_class
 from ..errors import DimsetlsError, LocalProtocolError, RemoteProtocolError, ServiceError
-from ..identity.authorization import Permission
 from .answering import Answering, Operation
 from .datasets import encode
 from .outbox import Outbox
@@ -42,6 +41,7 @@ from .requests import (
 from .running import start
 
 if TYPE_CHECKING:
+    from ..identity.authorization import Permission
     from .session import Association
 
 log = Logger(namespace="dimsetls.association")

@@ -14,8 +14,6 @@ from ..dimse.command import CommandSet, Element
 from ..dimse.messages import RequestMessage, ResponseMessage, number
 from ..dimse.reading import read_response
 from ..errors import AssociationError, AssociationRetired, DimsetlsError, LocalProtocolError
-from ..identity.authorization import Permission
-from ..identity.principal import Principal
 from ..tls.faults import TransportFault
 from ..tls.usage import Wear
 from ..ul.negotiation import AcceptedContext, Agreement
@@ -30,6 +28,8 @@ from .requests import Performer, Request, StoreRequest
 from .stream import NO_DATA_SET, DataSetStream
 
 if TYPE_CHECKING:
+    from ..identity.authorization import Permission
+    from ..identity.principal import Principal
     from .outcomes import Answer
     from .protocol import AssociationProtocol
 

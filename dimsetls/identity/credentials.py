@@ -13,6 +13,14 @@ from ..errors import IdentityDenied
 from ..ul.pdus import UserIdentityRQ
 
 
+class Requirement(Enum):
+    """What is made of user identities; the value is the word for it in the configuration."""
+
+    REQUIRE = "require"
+    PREFER = "prefer"
+    IGNORE = "ignore"
+
+
 class Method(Enum):
     """How an identity is shown; the value is the word for it in configuration, log and events."""
 

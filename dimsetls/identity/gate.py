@@ -33,6 +33,7 @@ from .credentials import (
     Credential,
     Method,
     Presented,
+    Requirement,
     Username,
     UsernameAndPasscode,
     read_identity,
@@ -48,14 +49,6 @@ _ANSWERED = frozenset({Method.KERBEROS, Method.SAML})
 
 _LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 """The last second that a datetime can hold: a term beyond it is as good as none."""
-
-
-class Requirement(Enum):
-    """What is made of user identities; the value is the word for it in the configuration."""
-
-    REQUIRE = "require"
-    PREFER = "prefer"
-    IGNORE = "ignore"
 
 
 class Expiry(Enum):

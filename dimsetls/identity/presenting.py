@@ -22,11 +22,11 @@ from .credentials import (
     Credential,
     KerberosTicket,
     Method,
+    Requirement,
     Username,
     UsernameAndPasscode,
     write_identity,
 )
-from .gate import Requirement
 
 VerifyResponse = Callable[[bytes], None]
 """Given the server response of sub-item 59H: raises IdentityDenied where it does not prove who the peer is."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..identity.activities import Activity
-from ..identity.credentials import Method
-from ..identity.gate import Requirement
+from ..identity.credentials import Method, Requirement
 from ..identity.sight import USER
 from ..tls.policy import ClientCertificate, TLSVersion
 from .config import AE, DICOM_TLS_PORT, TLS, Certificate, Forward, Listener, Peer, Storage

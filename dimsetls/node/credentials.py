@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..identity.gate import Requirement
+from ..identity.credentials import Requirement
 from ..identity.kerberos.tokens import Form
 from . import values
 from .ini import Entry

@@ -14,12 +14,12 @@ from ..identity.credentials import Credential as Identity
 from ..identity.credentials import (
     JSONWebToken,
     KerberosTicket,
+    Requirement,
     SAMLAssertion,
     Secret,
     Username,
     UsernameAndPasscode,
 )
-from ..identity.gate import Requirement
 from ..identity.oauth.sources import TokenFile, TokenSource, TokenVariable
 from ..identity.presenting import Presentation
 from ..tls.passphrase import Passphrase

@@ -158,8 +158,7 @@ def _presents(parsed: argparse.Namespace) -> bool:
 
 def _identity(parsed: argparse.Namespace) -> Presentation | IdentitySource | None:
     """What the options say is to be presented; a Kerberos ticket is another one for each association."""
-    from ...identity.credentials import AccessToken
-    from ...identity.gate import Requirement
+    from ...identity.credentials import AccessToken, Requirement
     from ...identity.presenting import Presentation
 
     requirement = Requirement.REQUIRE if parsed.require_identity else Requirement.PREFER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...identity.gate import Requirement
+from ...identity.credentials import Requirement
 from ..config import Peer
 from .text import Section, code, codes, table
 

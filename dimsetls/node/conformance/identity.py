@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ...identity.credentials import Method
-from ...identity.gate import Expiry, Requirement
+from ...identity.credentials import Method, Requirement
+from ...identity.gate import Expiry
 from ...identity.saml.choices import Answer
 from ...uids import BEARER_TOKEN
 from ..config import AE, Config

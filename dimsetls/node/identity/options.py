@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...identity.activities import Activity
-from ...identity.gate import Expiry, Requirement
+from ...identity.credentials import Requirement
+from ...identity.gate import Expiry
 from ...identity.kerberos.tokens import ChannelBinding, Form
 from ...identity.saml.choices import Answer, Confirmation, Use
 from .. import choices, values

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...identity.activities import Activity
-from ...identity.credentials import Caps, Method
-from ...identity.gate import Expiry, Requirement
+from ...identity.credentials import Caps, Method, Requirement
+from ...identity.gate import Expiry
 from ...identity.lockout import LockoutPolicy
 from ...identity.sight import View
 from ...tls.rules import CertificateRule

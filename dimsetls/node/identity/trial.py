@@ -17,8 +17,8 @@ from ...errors import ConfigurationError, IdentityDenied, IdentityError
 from ...identity.activities import Activity
 from ...identity.bearer import write_token
 from ...identity.cache import Successes
-from ...identity.credentials import AccessToken, CertificateAlone, Credential, write_identity
-from ...identity.gate import Admission, Requirement
+from ...identity.credentials import AccessToken, CertificateAlone, Credential, Requirement, write_identity
+from ...identity.gate import Admission
 from ...identity.interfaces import Presenter
 from ...identity.kerberos.tokens import ChannelBinding
 from ...identity.lockout import Lockout
