@@ -23,8 +23,8 @@ from dimsetls.node.cli import _parser, main
 from dimsetls.node.ini import parse
 from dimsetls.node.init import init
 from dimsetls.node.prepare import prepare
+from dimsetls.node.program import Options
 from dimsetls.node.reading import load
-from dimsetls.node.service import Options
 from dimsetls.tls.conditions import CONDITIONS
 from dimsetls.tls.material import KeyMaterial, TrustRoots
 

@@ -190,7 +190,8 @@ def ini(tmp_path: Path) -> Path:
 
 
 def test_a_node_without_identities_loads_nothing_for_them(ini: Path) -> None:
-    assert loaded_by("import dimsetls.node.cli, dimsetls.node.options, dimsetls.node.service") == set()
+    entries = ("cli", "options", "program", "service")
+    assert loaded_by(f"import {', '.join(f'dimsetls.node.{each}' for each in entries)}") == set()
     check = "from dimsetls.node.cli import main; import sys; assert main(['check', sys.argv[1]]) == 0"
     assert loaded_by(check, str(ini)) == set()
 

@@ -7,11 +7,12 @@ from ..exports import exports
 if TYPE_CHECKING:
     from .acceptor import AcceptorFactory
     from .admission import ApplicationEntity, Caller, Refusal
+    from .back_off import BackOff
     from .instances import Instance, propose_for
     from .interfaces import IAssociationObserver, IServiceProvider
     from .limits import Limits
     from .outcomes import Move
-    from .pool import AssociationPool, BackOff
+    from .pool import AssociationPool
     from .protocol import Timeouts
     from .remote import IdentitySource, Remote
     from .requested import ContextAnswer, RequestedAssociation
@@ -36,11 +37,12 @@ else:
     __getattr__ = exports(__name__, {
         "acceptor": "AcceptorFactory",
         "admission": "ApplicationEntity Caller Refusal",
+        "back_off": "BackOff",
         "instances": "Instance propose_for",
         "interfaces": "IAssociationObserver IServiceProvider",
         "limits": "Limits",
         "outcomes": "Move",
-        "pool": "AssociationPool BackOff",
+        "pool": "AssociationPool",
         "protocol": "Timeouts",
         "remote": "IdentitySource Remote",
         "requested": "ContextAnswer RequestedAssociation",

@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..uids import VERIFICATION
 from ..ul.pdus import RoleSelection
+from .back_off import BackOff
 from .remote import Remote
 from .requested import RequestedAssociation
 from .requestor import propose
@@ -41,19 +42,9 @@ CHECK_AFTER = 2.0
 forgotten it in silence. One that was lost with a sound is known to be lost."""
 CHECK_DEADLINE = 5.0
 """Seconds for the answer to it."""
+_BACK_OFF = BackOff()
 _MOST_CONTEXTS = 126
 """Of the 128 that are possible, so that Verification and an access token find a place."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackOff:
-    """How long, in seconds, a peer that failed is left alone: twice as long after each failure, reset by success."""
-
-    first: float = 1.0
-    longest: float = 60.0
-
-    def delay(self, failures: int) -> float:
-        return float(min(self.longest, self.first * 2 ** min(failures - 1, 32)))
 
 
 class AssociationPool:
@@ -72,7 +63,7 @@ class AssociationPool:
         *,
         associations: int = 32,
         lifetime: float = 600.0,
-        back_off: BackOff = BackOff(),
+        back_off: BackOff = _BACK_OFF,
         clock: Clock | None = None,
     ) -> None:
         if clock is None:

@@ -1,8 +1,7 @@
-"""A configuration file goes in, running services come out. `twistd dimsetls` finds `Options` and `makeService` here."""
+"""The services of a prepared configuration, from their start to their end, and through a reload."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from signal import SIGHUP, signal
 from typing import Any
@@ -12,7 +11,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
-from twisted.python import usage
 
 from ..errors import ConfigurationError
 from ..identity.credentials import Method
@@ -20,48 +18,12 @@ from .commons import Commons, own
 from .config import Listener
 from .entities import Entities
 from .forwarding import Forwardings
-from .listener import ListenerService, StartFailed, judge_move, place_of
-from .prepare import Prepared, prepare, summary
+from .listener import ListenerService
+from .places import StartFailed, judge_move, place_of
+from .prepare import Prepared, prepare
 from .process import log_as, raise_descriptor_limit, signalled, tell_changes
 
 log = Logger(namespace="dimsetls.node")
-
-
-class Options(usage.Options):
-    """The command line of `twistd dimsetls`."""
-
-    synopsis = "[options] --config FILE"
-    longdesc = "Accept DICOM associations over TLS as FILE says. `dimsetls init DIR` writes a FILE to begin with."
-    optParameters = [["config", "c", None, "The INI file."]]  # noqa: RUF012 - as Twisted has it
-    optFlags = [["check", None, "Report everything that is wrong with FILE, and exit."]]  # noqa: RUF012
-
-    prepared: Prepared
-
-    def postOptions(self) -> None:
-        if not self["config"]:
-            raise usage.UsageError("--config FILE is missing; `dimsetls init DIR` writes one")
-        try:
-            self.prepared = prepare(self["config"])
-        except ConfigurationError as error:
-            _fail(*error.problems)
-        if self["check"]:
-            sys.stdout.writelines(f"{line}\n" for line in summary(self.prepared))
-            raise SystemExit(0)
-
-
-def makeService(options: Options) -> MultiService:
-    """The service for a configuration that `Options` has prepared: a node, or what supervises its workers."""
-    twistd = dict(options.parent or {})
-    if options.prepared.config.node.workers > 1:
-        from .workers.supervisor import Supervisor
-
-        return Supervisor(options.prepared, twistd)
-    return NodeService(options.prepared, twistd)
-
-
-def _fail(*problems: str) -> None:
-    sys.stderr.writelines(f"{problem}\n" for problem in problems)
-    raise SystemExit(1)
 
 
 class NodeService(MultiService):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..association.pool import BackOff
+from ..association.back_off import BackOff
 from ..services.filesystem import FileStore
 from ..services.forwarding.rules import Rule
 from ..services.promises import Durability

@@ -27,6 +27,12 @@ NOT_IN_A_NODE = {
     "dimsetls.services.procedure_steps", "dimsetls.services.query_retrieve", "dimsetls.services.worklist",
     "dimsetls.tls.stapling",
 }  # fmt: skip
+NOT_IN_THE_MAIN_PROCESS = {
+    "dimsetls.association.acceptor", "dimsetls.association.protocol", "dimsetls.dimse.messages",
+    "dimsetls.node.entities", "dimsetls.node.listener", "dimsetls.node.service", "dimsetls.services.filesystem",
+    "dimsetls.services.provider", "dimsetls.ul.provider",
+}  # fmt: skip
+"""Of several; only its workers have associations."""
 NOT_IN_A_COMMAND = {
     "twisted.application", "twisted.scripts", "dimsetls.association.acceptor", "dimsetls.node.choices",
     "dimsetls.node.config", "dimsetls.node.explain", "dimsetls.node.identity", "dimsetls.node.options",
@@ -92,6 +98,16 @@ def test_a_node_with_an_archive_loads_what_that_needs_and_so_does_who_asks_it(no
         (line,) = service.expect("^loaded ")
     assert {"pydicom", "sqlite3", "dimsetls.services.index"} <= loaded(line)
     assert "pydicom" in find
+
+
+def test_the_main_process_of_several_has_no_dicom(node, pki):
+    node.set("node", workers=2)
+    with node.running(sys.executable, "-c", TWISTD) as service:
+        run(words("echo", pki, service.port(), "--ae", "DIMSETLS"))
+        service.stop()
+        (line,) = service.expect("^loaded ")
+    assert "dimsetls.node.workers.supervisor" in loaded(line)
+    assert loaded(line) & (HEAVY | NOT_IN_A_NODE | NOT_IN_THE_MAIN_PROCESS) == {"dimsetls.node.workers"}
 
 
 @pytest.mark.parametrize("command", ["echo", "store", "find", "get", "move"])

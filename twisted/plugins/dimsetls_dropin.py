@@ -4,6 +4,6 @@ from twisted.application.service import ServiceMaker
 
 from dimsetls.tls.strings import DicomTLSClientParser, DicomTLSServerParser
 
-dimsetls = ServiceMaker("dimsetls", "dimsetls.node.service", "A DICOM node: associations over strict TLS.", "dimsetls")
+dimsetls = ServiceMaker("dimsetls", "dimsetls.node.program", "A DICOM node: associations over strict TLS.", "dimsetls")
 dicomtls_server = DicomTLSServerParser()
 dicomtls_client = DicomTLSClientParser()

@@ -20,8 +20,8 @@ from ...errors import ConfigurationError
 from ...tls.ocsp import StatusRefused
 from ..commons import Commons
 from ..config import Listener
-from ..listener import StartFailed
 from ..logs import LEGACY, keep_discreet
+from ..places import StartFailed
 from ..prepare import Prepared, prepare
 from ..service import NodeService
 from .channel import Channel

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..config import Listener
-from ..listener import StartFailed, announce, start_failed
+from ..places import StartFailed, announce, start_failed
 from .passed import name_of, transport_of
 
 log = Logger(namespace="dimsetls.node")

@@ -21,7 +21,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
 
 from ..config import Listener
-from ..listener import place_of
+from ..places import place_of
 
 _PROXY = "haproxy:"
 

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from ...association.limits import AssociationCount, Limits
 from ...errors import IdentityUnavailable
 from ...identity.lockout import Kind, Lockout, LockoutPolicy, Subject
-from ...identity.saml.authenticator import Used
+from ...identity.saml.used import Used
 
 
 class Shared:

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
+from ...association.back_off import BackOff
 from ...association.limits import Limits
-from ...association.pool import BackOff
 from ...errors import ConfigurationError
-from ..listener import AFTER_ABORT, StartFailed, judge_move, limits_of
+from ..places import AFTER_ABORT, StartFailed, judge_move, limits_of
 from ..prepare import Prepared, prepare
 from ..process import log_as, raise_descriptor_limit, signalled, tell_changes
 from .channel import NoAnswer

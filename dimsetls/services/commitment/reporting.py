@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ...association.pool import BackOff
+from ...association.back_off import BackOff
 from ...association.requested import RequestedAssociation
 from ...association.requestor import propose
 from ...association.requests import RequestingAssociation

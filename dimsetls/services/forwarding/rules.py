@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...association.pool import BackOff
+from ...association.back_off import BackOff
 
 if TYPE_CHECKING:
     from ..records import Entry

@@ -18,7 +18,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from ...association.pool import AssociationPool, BackOff
+from ...association.back_off import BackOff
+from ...association.pool import AssociationPool
 from ...association.remote import Remote
 from ...association.timers import Clock
 from .queue import Queue, Tally

@@ -18,9 +18,10 @@ from zope.interface.verify import verifyObject
 from dimsetls.errors import ConfigurationError, IdentityDenied, IdentityUnavailable, IdentityUnknown
 from dimsetls.identity.credentials import Method, SAMLAssertion, Secret
 from dimsetls.identity.interfaces import IAuthenticator, IForeseeing, IRemembering, Presenter, Verified
-from dimsetls.identity.saml.authenticator import XUA_ROLE, SAMLAuthenticator, Used
+from dimsetls.identity.saml.authenticator import XUA_ROLE, SAMLAuthenticator
 from dimsetls.identity.saml.choices import Answer, Confirmation, Use
 from dimsetls.identity.saml.structure import DEEPEST
+from dimsetls.identity.saml.used import Used
 from dimsetls.tls.session import PeerCertificate
 
 from ...servers.saml_idp import (

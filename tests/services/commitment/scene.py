@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from dimsetls.association.pool import BackOff
+from dimsetls.association.back_off import BackOff
 from dimsetls.association.requestor import association, propose
 from dimsetls.services.archive import Archive
 from dimsetls.services.commitment import Commitment, CommitmentUser, Reference, Reports, Transactions, archived

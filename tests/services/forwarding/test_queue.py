@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from dimsetls.association.pool import BackOff
+from dimsetls.association.back_off import BackOff
 from dimsetls.errors import ServiceError
 from dimsetls.services.filesystem import Duplicates, Durability, FileStore, Outcome
 from dimsetls.services.forwarding.queue import Hold, Item, Queue, Selection, State, Tally

@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred, execute
 from twisted.logger import formatEvent
 
 from dimsetls.association.admission import ApplicationEntity
+from dimsetls.association.back_off import BackOff
 from dimsetls.association.limits import Limits
-from dimsetls.association.pool import AssociationPool, BackOff
+from dimsetls.association.pool import AssociationPool
 from dimsetls.association.remote import Remote
 from dimsetls.association.requests import StoreRequest
 from dimsetls.dimse.status import Status
