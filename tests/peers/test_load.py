@@ -50,8 +50,9 @@ def test_an_instance_of_1_gib_takes_no_memory(node: Node, pki: Path, roomy: Path
         sender.data(pieces(size), last=True)
         assert sender.status() == 0x0000
         sender.release()
-        grown = service.memory("VmHWM") - before
-        assert grown < 32 * MIB
+        peak = service.memory("VmHWM")
+        assert peak - before < 32 * MIB
+        assert peak < 64 * MIB  # in all, Python, twistd and OpenSSL included
     (path,) = roomy.rglob("*.dcm")
     with path.open("rb") as file:
         file.seek(132)
