@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -348,7 +347,9 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _replace(path: Path, content: bytes) -> None:
     """Put another file in its place: with its owner, for root may do this for a service that is another user."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    from tempfile import mkstemp
+
+    descriptor, temporary = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigurationError
-from ...identity.credentials import Secret
 
 
 def add_identity(commands: Any) -> None:
@@ -52,6 +51,7 @@ def run_identity(parsed: argparse.Namespace) -> int:
         JSONWebToken,
         KerberosTicket,
         SAMLAssertion,
+        Secret,
         Username,
         UsernameAndPasscode,
     )
@@ -73,13 +73,13 @@ def run_identity(parsed: argparse.Namespace) -> int:
         case "certificate":
             credential = CertificateAlone()
         case "kerberos":
-            credential = KerberosTicket(_contents(parsed.file))
+            credential = KerberosTicket(Secret(_contents(parsed.file)))
         case "saml":
-            credential = SAMLAssertion(_contents(parsed.file))
+            credential = SAMLAssertion(Secret(_contents(parsed.file)))
         case "jwt":
-            credential = JSONWebToken(_text(parsed.file))
+            credential = JSONWebToken(Secret(_contents(parsed.file).strip()))  # on a line of its own
         case _:
-            credential = AccessToken(_text(parsed.file))
+            credential = AccessToken(Secret(_contents(parsed.file).strip()))
     steps: list[str] = []
     trial = Trial(
         parsed.config, credential, called=parsed.ae, calling=parsed.calling_ae, address=parsed.address,
@@ -102,15 +102,9 @@ def _passcode(from_stdin: bool) -> bytes:
     return getpass("Passcode: ").encode()
 
 
-def _text(path: str) -> Secret:
-    """A token on a line of its own."""
-    return Secret(_contents(path).reveal().strip())
-
-
-def _contents(path: str) -> Secret:
+def _contents(path: str) -> bytes:
     try:
-        octets = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         sentence = f"{path}: found no readable file ({error.strerror}), expected the credential"
         raise ConfigurationError(sentence) from None
-    return Secret(octets)
