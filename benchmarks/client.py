@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-import socket
-import ssl
 import struct
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+from OpenSSL import SSL
 
 from dimsetls.uids import (
     APPLICATION_CONTEXT,
@@ -32,15 +33,15 @@ from dimsetls.uids import (
     VERIFICATION,
 )
 
+from .tls import TIMEOUT, Connection, PeerError, client_context
+
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-SUITE = "TLS_AES_256_GCM_SHA384"
 CALLED_AE = "BENCHMARK"
 USER, PASSCODE = "benchmark", "correct horse battery"
 """Presented where associations are the work (PS3.7 D.3.3.7); DCMTK and pynetdicom take no notice."""
 IMPLEMENTATION = f"{ROOT}.2"
 MAXIMUM_LENGTH = 131066
 """What the client announces and never exceeds itself: 131072 bytes on the wire, eight full TLS records."""
-TIMEOUT = 120.0
 ECHO_CONTEXT, STORE_CONTEXT = 1, 3
 FIND_CONTEXT = ECHO_CONTEXT  # of an association that asks, and does nothing else
 COMMAND, DATA, LAST = 1, 0, 2  # message control header of a PDV (PS3.8 E.2)
@@ -51,14 +52,18 @@ class Kind(StrEnum):
     """What a load does on its associations."""
 
     STORE = "store"  # C-STORE `count` instances on each association
-    ECHO = "echo"  # C-ECHO on each association for `seconds`
-    FIND = "find"  # C-FIND with `count` pending responses, again and again for `seconds`
-    ASSOCIATE = "associate"  # TLS handshake, A-ASSOCIATE, C-ECHO and release, again and again for `seconds`
+    ECHO = "echo"  # C-ECHO on each association
+    FIND = "find"  # C-FIND with `count` pending responses, again and again
+    ASSOCIATE = "associate"  # TLS handshake, A-ASSOCIATE, C-ECHO and release, again and again
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One piece of work; `keys` is the folder of ca.pem, client.pem and client.key, `size` is in bytes."""
+    """One piece of work, done for `seconds` or else `count` times.
+
+    `keys` is the folder of ca.pem, client.pem and client.key; `size` is that of an instance and `longest` that of a PDU
+    that is sent, in bytes.
+    """
 
     kind: Kind
     port: int
@@ -68,10 +73,17 @@ class Load:
     size: int = 0
     seconds: float = 0.0
     resumed: bool = False  # take the session of the association before up again, if the peer lets us
+    longest: int = MAXIMUM_LENGTH
+    first: int = 0  # the number of the first instance
 
 
-class PeerError(Exception):
-    """The peer did not do what it was asked."""
+@dataclass(frozen=True, slots=True)
+class Did:
+    """What came of it; `seconds` runs from the moment all associations are open until the last has its answer."""
+
+    seconds: float
+    operations: int
+    cpu: float  # seconds of the client's processors
 
 
 # The instance that is stored
@@ -212,24 +224,18 @@ class Instance:
 class Association:
     """One association over TLS 1.3, from the handshake to the release; or from a `session` of another."""
 
-    def __init__(self, load: Load, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
-        plain = socket.create_connection(("127.0.0.1", load.port), timeout=TIMEOUT)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
-        self.tls.settimeout(None)
-        self.send = self.tls.write
+    def __init__(self, load: Load, context: SSL.Context, session: SSL.Session | None = None) -> None:
+        self.tls = Connection(load.port, context, session)
+        self.send = self.tls.send
         self.buffer = self.echoed = b""
         self.at = 0  # where in the buffer the next PDU begins
-        cipher = self.tls.cipher()
-        if cipher is None or cipher[0] != SUITE:
-            raise PeerError(f"every peer is measured with {SUITE}, but this one negotiated {cipher}")
         self.send(_ASSOCIATE_RQ[load.kind])
-        self.maximum = min(self._maximum(self._pdu(0x02)) or MAXIMUM_LENGTH, MAXIMUM_LENGTH)
+        self.maximum = min(self._maximum(self._pdu(0x02)) or load.longest, load.longest)
 
     def echo(self) -> None:
         """One C-ECHO round trip; an answer that is the same as the first, which was read, is not read again."""
         self.send(_C_ECHO_RQ)
-        data = self.tls.recv(65536)
+        data = self.tls.receive()
         if data != self.echoed:
             self.buffer, self.at = data, 0
             self.echoed = self.expect_success(0x8030, 1)
@@ -275,7 +281,7 @@ class Association:
     def _pdu(self, kind: int) -> bytes:
         """The body of the next PDU, which must be of type `kind`."""
         while len(self.buffer) < self.at + 6 or len(self.buffer) < self.at + 6 + self._length():
-            data = self.tls.recv(65536)
+            data = self.tls.receive()
             if not data:
                 raise PeerError(f"expected a PDU of type {kind}, but the peer closed the connection")
             self.buffer, self.at = self.buffer[self.at:] + data, 0
@@ -312,24 +318,14 @@ _STATUS = struct.pack("<HHI", 0x0000, 0x0900, 2)
 
 # The kinds of work
 
-def client_context(keys: Path) -> ssl.SSLContext:
-    """Mutual TLS 1.3 with P-256 for the key exchange, which every peer supports: no HelloRetryRequest for any."""
-    context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
-    context.load_cert_chain(keys / "client.pem", keys / "client.key")
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_ecdh_curve("prime256v1")
-    return context
-
-
-def run(load: Load) -> dict[str, float]:
-    """Do the work; `seconds` runs from the moment all associations are open until the last one has its answer."""
+def run(load: Load) -> Did:
+    """Do the work."""
     processes = multiprocessing.get_context("fork")  # not threads: they would wait for each other's Python
     start = processes.Barrier(load.associations)
     with ProcessPoolExecutor(load.associations, processes, _begin, (start,)) as pool:
-        results = list(pool.map(_work, [load] * load.associations, range(load.associations)))
-    seconds = max(ended for _, ended, _ in results) - min(began for began, _, _ in results)
-    operations = sum(done for _, _, done in results)
-    return {"seconds": seconds, "operations": operations, "bytes": operations * load.size}
+        results = pool.map(_work, [load] * load.associations, range(load.associations))
+        began, ended, done, cpu = zip(*results, strict=True)
+    return Did(max(ended) - min(began), sum(done) * (load.count if load.kind is Kind.FIND else 1), sum(cpu))
 
 
 _start: Barrier
@@ -341,53 +337,44 @@ def _begin(start: Barrier) -> None:
     _start = start
 
 
-def _work(load: Load, number: int) -> tuple[float, float, int]:
-    """One association, or one after the other; when it began, when it ended, how many operations it did."""
+def _work(load: Load, number: int) -> tuple[float, float, int, float]:
+    """One association, or one after the other; when it began and ended, how much it did, and its processor time."""
     context = client_context(Path(load.keys))
     if load.kind is Kind.ASSOCIATE:
         sessions = [_associate_once(load, context, None)]
-        _start.wait(TIMEOUT)
-        return _repeat(lambda: sessions.append(_associate_once(load, context, sessions.pop())), load.seconds)
+        return _repeat(load, lambda _: sessions.append(_associate_once(load, context, sessions.pop())))
     association = Association(load, context)
     if load.kind is Kind.STORE:
-        instance = Instance(number, load.size, association.maximum)
-        _start.wait(TIMEOUT)
-        began = time.monotonic()
-        for index in range(load.count):
-            instance.store(association, index)
-        result = began, time.monotonic(), load.count
+        did = _repeat(load, partial(Instance(number, load.size, association.maximum).store, association))
     elif load.kind is Kind.FIND:
-        _start.wait(TIMEOUT)
-        began, ended, done = _repeat(lambda: association.find(load.count), load.seconds)
-        result = began, ended, done * load.count
+        did = _repeat(load, lambda _: association.find(load.count))
     else:
-        _start.wait(TIMEOUT)
-        result = _repeat(association.echo, load.seconds)
+        did = _repeat(load, lambda _: association.echo())
     association.release()
-    return result
+    return did
 
 
-def _associate_once(
-    load: Load, context: ssl.SSLContext, session: ssl.SSLSession | None
-) -> ssl.SSLSession | None:
+def _associate_once(load: Load, context: SSL.Context, session: SSL.Session | None) -> SSL.Session | None:
     """From handshake to release; the session that the next may take up again, if the load has it so."""
     association = Association(load, context, session)
     association.echo()
-    if session is not None and not association.tls.session_reused:
+    if session is not None and not association.tls.is_resumed:
         raise PeerError("the peer did not take the session up again")
     found = association.tls.session if load.resumed else None
     association.release()
     return found
 
 
-def _repeat(once: Callable[[], None], seconds: float) -> tuple[float, float, int]:
-    began, done = time.monotonic(), 0
-    while time.monotonic() - began < seconds:
-        once()
-        done += 1
-    return began, time.monotonic(), done
+def _repeat(load: Load, once: Callable[[int], None]) -> tuple[float, float, int, float]:
+    _start.wait(TIMEOUT)
+    began, cpu, number = time.monotonic(), time.process_time(), load.first
+    until, end = began + load.seconds, load.first + load.count
+    while time.monotonic() < until if load.seconds else number < end:
+        once(number)
+        number += 1
+    return began, time.monotonic(), number - load.first, time.process_time() - cpu
 
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    print(json.dumps(run(Load(**{**request, "kind": Kind(request["kind"])}))))
+    print(json.dumps(asdict(run(Load(**{**request, "kind": Kind(request["kind"])})))))

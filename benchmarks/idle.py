@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .client import Association, Kind, Load, client_context
+from .client import Association, Kind, Load
 from .measure import RunError, Server, busy_elsewhere, free_port, make_keys
 from .peers import PEERS, Site
 from .report import machine, number
+from .tls import client_context
 
 OURS = [name for name in PEERS if name.startswith("dimsetls")]
 SETTLED = 2.0
@@ -64,8 +65,8 @@ def emptied(server: Server, before: Look) -> None:
 @contextlib.contextmanager
 def crowd(load: Load, size: int) -> Iterator[None]:
     """Open `size` associations, and cut them at the end."""
-    context, sockets = client_context(Path(load.keys)), list[int]()
-    context.set_ecdh_curve("X25519")  # what clients choose where they may; keys on P-256 take 2 KB more
+    # On X25519, as clients choose where they may: keys on P-256 take 2 KB more.
+    context, sockets = client_context(Path(load.keys), "X25519"), list[int]()
     try:
         for _ in range(size):
             sockets.append(Association(load, context).tls.detach())

@@ -21,7 +21,7 @@ from pathlib import Path
 from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN
 
-from .client import CALLED_AE, CT_IMAGE_STORAGE, IMPLEMENTATION, Kind, Load, data_set, element, instance_uid
+from .client import CALLED_AE, CT_IMAGE_STORAGE, IMPLEMENTATION, Did, Kind, Load, data_set, element, instance_uid
 from .peers import Peer, Site, dcmtk
 
 PROJECT = Path(__file__).parent.parent
@@ -29,9 +29,12 @@ TIMEOUT = 600.0
 """Seconds after which a load has failed; a peer that hangs must not hang the benchmark."""
 START_TIMEOUT = 60.0
 TICK = os.sysconf("SC_CLK_TCK")
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED: with a process in the upper bits, its clock, in nanoseconds
 SAMPLE = 0.02
 """Seconds between two looks at the server's memory and at the pace of storing."""
 MEBIBYTE = 1 << 20
+WARM_UP = 1_000_000
+"""The number of the first instance that is sent to warm up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Measurement:
     cpu: float = 0.0  # seconds of the server, user and system
     peak_rss: int = 0  # bytes
     others: float = 0.0  # processors that were busy with something else meanwhile
+    client_cpu: float = 0.0  # seconds of the client
     error: str = ""
 
 
@@ -151,13 +155,13 @@ class Server:
         return [self.process.pid, *children(self.process.pid)]
 
     def cpu(self) -> float:
-        """User and system seconds used so far, those of children that have ended among them."""
-        total = 0
+        """User and system seconds used so far; those of children that have ended and were waited for, in ticks."""
+        total = 0.0
         for pid in self.processes():
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-                total += sum(map(int, fields[11:15] if pid == self.process.pid else fields[11:13]))
-        return total / TICK
+                total += time.clock_gettime(~pid << 3 | _CPU_CLOCK) + sum(map(int, fields[13:15])) / TICK
+        return total
 
     def resident(self, label: str) -> int:
         """Bytes of VmRSS (now) or VmHWM (the highest) over all processes; what they share counts in each."""
@@ -254,21 +258,22 @@ def busy_elsewhere() -> float:
 
 # The load
 
-def run_client(load: Load, cpus: set[int]) -> tuple[float, int]:
-    """Run the client as a process; seconds and operations."""
+def run_client(load: Load, cpus: set[int]) -> Did:
+    """Run the client as a process."""
     answer = run_program([sys.executable, "-m", "benchmarks.client", json.dumps(asdict(load))], dict(os.environ), cpus)
-    result = json.loads(answer)
-    return result["seconds"], result["operations"]
+    return Did(**json.loads(answer))
 
 
-def run_storescu(load: Load, files: list[str], environment: dict[str, str], cpus: set[int]) -> tuple[float, int]:
+def run_storescu(load: Load, files: list[str], environment: dict[str, str], cpus: set[int]) -> Did:
     """Send files with DCMTK's storescu; its start, about 20 ms, is part of the time."""
     keys = Path(load.keys)
     command = [dcmtk("storescu"), "--enable-tls", str(keys / "client.key"), str(keys / "client.pem"),
                "--add-cert-file", str(keys / "ca.pem"), "--call", CALLED_AE, "127.0.0.1", str(load.port), *files]
-    began = time.monotonic()
+    began, before = time.monotonic(), os.times()
     run_program(command, environment, cpus)
-    return time.monotonic() - began, len(files)
+    ended, after = time.monotonic(), os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Did(ended - began, len(files), cpu)
 
 
 def run_program(command: list[str], environment: dict[str, str], cpus: set[int]) -> str:
@@ -347,21 +352,25 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
     load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds, row.resumed)
     with Server(peer, site, environment, server_cpus) as server:
         try:
-            count = min(row.count, 4) if row.kind is Kind.STORE else row.count
-            run_client(replace(load, count=count, size=min(row.size, MEBIBYTE), seconds=0.2), client_cpus)
+            if row.kind is Kind.STORE:  # under UIDs of their own, so that nothing comes twice
+                warm_up = replace(load, count=min(row.count, 4), size=min(row.size, MEBIBYTE), first=WARM_UP)
+            else:
+                warm_up = replace(load, seconds=0.2)
+            run_client(warm_up, client_cpus)
             for path in instances(site.store):
                 path.unlink()
             with watch(server, site.store, row) as peak:
                 cpu, busy, began = server.cpu(), busy_elsewhere(), time.monotonic()
                 if row.storescu:
-                    seconds, operations = run_storescu(load, files, environment, client_cpus)
+                    did = run_storescu(load, files, environment, client_cpus)
                 else:
-                    seconds, operations = run_client(load, client_cpus)
+                    did = run_client(load, client_cpus)
                 cpu = server.cpu() - cpu
                 others = max(0.0, (busy_elsewhere() - busy - cpu) / (time.monotonic() - began))
         except RunError as error:
             raise RunError(f"{error}{server.last_words()}") from None
     if row.kind is Kind.STORE:
         check_stored(site.store, row)
-    rate = (row.bytes / 1e6 if row.kind is Kind.STORE else operations) / seconds
-    return Measurement(row.name, peer.name, number, rate, operations, seconds, cpu, peak[0], round(others, 2))
+    rate = (row.bytes / 1e6 if row.kind is Kind.STORE else did.operations) / did.seconds
+    return Measurement(row.name, peer.name, number, rate, did.operations, did.seconds, cpu, peak[0],
+                       round(others, 2), did.cpu)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import ssl
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .client import MAXIMUM_LENGTH, SUITE, Kind
+from .client import MAXIMUM_LENGTH, Kind
 from .measure import Measurement, Row
 from .peers import QUERY_REFERENCE, REFERENCE, Peer
+from .tls import SUITE, VERSION
 
 BUSY = 0.1
 """Processors used by others in the median run, from which on the figures deserve a warning."""
@@ -36,8 +36,8 @@ class Spread:
 class Summary:
     """What one peer did on one row.
 
-    `ratio` is that of the rates, taken within each round. `cpu` is the server's: s/GB where bytes are stored, else ms
-    for each operation. `peak_rss` is in bytes.
+    `ratio` is that of the rates, taken within each round. `cpu` is the server's, `client_cpu` the client's: s/GB where
+    bytes are stored, else ms for each operation. `peak_rss` is in bytes.
     """
 
     row: str
@@ -46,6 +46,7 @@ class Summary:
     rate: Spread | None
     ratio: Spread | None
     cpu: Spread | None
+    client_cpu: Spread | None
     peak_rss: int
 
 
@@ -55,11 +56,16 @@ def summarise(row: Row, peer: str, runs: Sequence[Measurement]) -> Summary:
     good = [run for run in mine if not run.error]
     other = QUERY_REFERENCE if row.kind is Kind.FIND else REFERENCE
     reference = {run.round: run.rate for run in runs if (run.row, run.peer) == (row.name, other) and not run.error}
+
+    def each(run: Measurement, seconds: float) -> float:
+        return seconds / (row.bytes / 1e9 if row.bytes else run.operations / 1e3)
+
     return Summary(
         row.name, peer, len(mine) - len(good),
         rate=spread(run.rate for run in good),
         ratio=spread(run.rate / reference[run.round] for run in good if run.round in reference),
-        cpu=spread(run.cpu / (row.bytes / 1e9 if row.bytes else run.operations / 1e3) for run in good),
+        cpu=spread(each(run, run.cpu) for run in good),
+        client_cpu=spread(each(run, run.client_cpu) for run in good),
         peak_rss=max((run.peak_rss for run in good), default=0),
     )
 
@@ -77,7 +83,7 @@ def number(value: float) -> str:
 
 def table(rows: Sequence[Row], peers: Sequence[Peer], runs: Sequence[Measurement]) -> str:
     """The Markdown table: a line for each row and peer, medians with their range."""
-    lines = [["work", "peer", "rate", f"ratio to {REFERENCE}", "server CPU", "peak RSS"]]
+    lines = [["work", "peer", "rate", f"ratio to {REFERENCE}", "server CPU", "client CPU", "peak RSS"]]
     for row in rows:
         did = {run.peer for run in runs if run.row == row.name}
         for index, peer in enumerate(peer for peer in peers if peer.name in did):
@@ -90,10 +96,11 @@ def table(rows: Sequence[Row], peers: Sequence[Peer], runs: Sequence[Measurement
 
 def _cells(row: Row, figures: Summary) -> list[str]:
     if figures.rate is None:
-        return ["failed", "", "", ""]
+        return ["failed", "", "", "", ""]
     rate, cpu = ("MB/s", "s/GB") if row.kind is Kind.STORE else ("/s", "ms each")
+    client = number(figures.client_cpu.median) if figures.client_cpu else ""
     memory = f"{figures.peak_rss / 1e6:.0f} MB"
-    return [f"{figures.rate} {rate}", str(figures.ratio or ""), f"{figures.cpu} {cpu}", memory]
+    return [f"{figures.rate} {rate}", str(figures.ratio or ""), f"{figures.cpu} {cpu}", client, memory]
 
 
 def notes(peers: Sequence[Peer], runs: Sequence[Measurement]) -> list[str]:
@@ -115,7 +122,7 @@ def machine() -> dict[str, str]:
         "processors": f"{len(os.sched_getaffinity(0))} × {models[0] if models else platform.machine()}",
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "client": ssl.OPENSSL_VERSION,
+        "client": VERSION,
         "suite": f"TLS 1.3, {SUITE}, ECDSA P-256, mutual",
         "maximum length": f"{MAXIMUM_LENGTH} bytes",
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
