@@ -34,9 +34,10 @@ check: $(VENV)/.tested
 	$(BIN)/mypy
 
 # What the tests need besides Python: DCMTK and Orthanc, as peers that we did not write, openssl, a scanner of TLS,
-# a directory, a KDC and what gssapi is built with, an independent verifier of XML signatures, and shells that complete.
-DEBIAN := dcmtk openssl orthanc testssl.sh slapd ldap-utils krb5-kdc krb5-admin-server krb5-user \
-	libkrb5-dev gcc python3-dev faketime xmlsec1 zsh fish
+# a directory, a KDC and what gssapi is built with, an independent verifier of XML signatures, and shells that complete;
+# for those of the benchmarks what stands before storescp in many places, and what their ceiling is compiled with.
+DEBIAN := dcmtk openssl orthanc stunnel4 haproxy libssl-dev testssl.sh slapd ldap-utils krb5-kdc krb5-admin-server \
+	krb5-user libkrb5-dev gcc python3-dev faketime xmlsec1 zsh fish
 debian:
 	@missing=""; for package in $(DEBIAN); do \
 		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \

@@ -15,8 +15,9 @@ from pathlib import Path
 from . import idle
 from .client import Kind
 from .measure import Measurement, Row, make_keys, measure
-from .peers import PEERS
+from .peers import PEERS, Peer
 from .report import as_json, notes, table
+from .site import install
 
 SMALL, HUGE = 524_288, 200_000_000  # a CT image; a long multi-frame object
 
@@ -31,6 +32,9 @@ ROWS = (
     Row("storescu", "storescu as it comes: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True, nagle=True),
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
 )
+
+SENT_TO = ("storescp", "orthanc", "pynetdicom", "dimsetls")
+"""Whom DCMTK's storescu sends to."""
 
 
 def quick(row: Row) -> Row:
@@ -51,11 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="how often every peer does every row (default 5)")
     add("--quick", action="store_true", help="about a fifth of the work: to see that it runs, not to quote")
-    add("--peers", type=names_of(PEERS), default=[*PEERS], metavar="A,B", help=f"of {', '.join(PEERS)} (default all)")
+    add("--peers", type=names_of(PEERS), default=[name for name in PEERS if name != "dimsetls-memory"], metavar="A,B",
+        help=f"of {', '.join(PEERS)} (default all but the last but one)")
     add("--rows", type=names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
     add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
+    add("--install", action="store_true", help="let Debian install what the peers need, as root, and do nothing else")
     options = parser.parse_args(given)
+    if options.install:
+        lacking = [name for name in options.peers if PEERS[name].missing()]
+        if packages := sorted({package for name in lacking for package in PEERS[name].packages}):
+            install(packages)
+        for name in options.peers:
+            print(f"{name}: {PEERS[name].missing() or PEERS[name].version()}")
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running server is stopped
     rows = [quick(row) if options.quick else row for row in ROWS if row.name in options.rows]
 
@@ -76,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(options.rounds):
             for row in rows:
                 # Neighbours in time are compared, and none is always the first.
-                able = [peer for peer in peers if peer.finds or row.kind is not Kind.FIND]
+                able = [peer for peer in peers if does(peer, row)]
                 for peer in able if number % 2 == 0 else reversed(able):
                     runs.append(run := measure(peer, row, number, work))
                     outcome = run.error or f"{run.rate:.4g}, {run.cpu:.2f} s CPU, {run.peak_rss / 1e6:.0f} MB"
@@ -87,6 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(as_json(rows, peers, runs))
     print(table(rows, peers, runs), "", *notes(peers, runs), sep="\n")
     return 1 if any(run.error for run in runs) else 0
+
+
+def does(peer: Peer, row: Row) -> bool:
+    """Whether this work is anything to measure this peer by."""
+    if row.kind is Kind.FIND:
+        return peer.finds
+    if row.storescu:
+        return peer.name in SENT_TO
+    return row.several or not peer.only_several
 
 
 def names_of(known: Collection[str]) -> Callable[[str], list[str]]:

@@ -22,7 +22,9 @@ from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN
 
 from .client import CALLED_AE, CT_IMAGE_STORAGE, IMPLEMENTATION, Did, Kind, Load, data_set, element, instance_uid
-from .peers import Peer, Site, dcmtk
+from .peers import Peer
+from .site import Site
+from .storescp import dcmtk
 
 PROJECT = Path(__file__).parent.parent
 TIMEOUT = 600.0
@@ -51,6 +53,11 @@ class Row:
     storescu: bool = False  # DCMTK's storescu sends, in place of our own client
     resumed: bool = False
     nagle: bool = False  # DCMTK as it is out of the box, without TCP_NODELAY in its environment
+
+    @property
+    def several(self) -> bool:
+        """Whether instances come on several associations at once, so that both ends may use every processor."""
+        return self.kind is Kind.STORE and self.associations > 1
 
     @property
     def bytes(self) -> int:
@@ -117,7 +124,7 @@ class Server:
 
     def __init__(self, peer: Peer, site: Site, environment: dict[str, str], cpus: set[int]) -> None:
         self.log = site.scratch / "server.log"
-        self.port = site.port
+        self.ports = [site.port, site.inner] if peer.inner else [site.port]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 peer.command(site), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=site.scratch, env=environment,
@@ -126,10 +133,10 @@ class Server:
 
     def __enter__(self) -> Server:
         deadline = time.monotonic() + START_TIMEOUT
-        while not listening(self.port):
+        while not all(map(listening, self.ports)):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise RunError(f"the server does not listen on port {self.port}{self.last_words()}")
+                raise RunError(f"the server does not listen on {self.ports}{self.last_words()}")
             time.sleep(0.05)
         return self
 
@@ -326,12 +333,10 @@ def measure(peer: Peer, row: Row, number: int, work: Path) -> Measurement:
     """One run of a row against a peer that is started for it alone, so that no run inherits another's memory."""
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
-    several = row.kind is Kind.STORE and row.associations > 1
     matches = row.count if row.kind is Kind.FIND else 0
     identities = row.kind is Kind.ASSOCIATE
-    site = Site(
-        free_port(), folder / "store", folder / "scratch", work / "keys", several, matches, identities, row.resumed
-    )
+    site = Site(free_port(), folder / "store", folder / "scratch", work / "keys", row.several, matches, identities,
+                row.resumed, free_port())
     site.store.mkdir(parents=True)
     site.scratch.mkdir()
     try:

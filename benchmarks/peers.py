@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,71 +12,33 @@ from pathlib import Path
 from dimsetls.identity.credentials import Secret
 from dimsetls.identity.users import PasscodeHash
 
+from . import sink
 from .client import CALLED_AE, MAXIMUM_LENGTH, PASSCODE, USER
+from .orthanc import orthanc
+from .site import Site, first_line, missing, program
+from .storescp import dcmtk as dcmtk
+from .storescp import dcmtk_version, missing_dcmtk, storescp
+from .terminators import haproxy, stunnel
 
 INSTALL = "pip install -e '.[test]'"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where one server is to run: its port, its folders, and whether associations come several at once.
-
-    With `matches` it answers C-FIND, with so many of them; with `identities` it checks the user where it can; `resumed`
-    says whether sessions of TLS are taken up again. `keys` holds ca.pem, server.pem, server.key, client.pem and
-    client.key; `scratch` is for the server's own files.
-    """
-
-    port: int
-    store: Path
-    scratch: Path
-    keys: Path
-    several: bool
-    matches: int = 0
-    identities: bool = False
-    resumed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Peer:
-    """One SCP; `missing` is a sentence where it cannot run here, else empty. `finds` says that it answers C-FIND."""
+    """One SCP; `missing` is a sentence where it cannot run here, else empty.
+
+    `packages` are Debian's. `finds` says that it answers C-FIND, `inner` that a second
+    program of it listens too. With `only_several` it does what comes on several associations at once, and no more.
+    """
 
     name: str
     version: Callable[[], str]
     missing: Callable[[], str]
     command: Callable[[Site], list[str]]
+    packages: tuple[str, ...] = ()
     finds: bool = False
-
-
-def dcmtk(name: str) -> str:
-    """The path of a DCMTK program, or empty; pynetdicom's Python scripts of the same names are passed over."""
-    for folder in os.get_exec_path():
-        path = shutil.which(name, path=folder)
-        if path and Path(path).read_bytes()[:2] != b"#!":
-            return path
-    return ""
-
-
-def missing_dcmtk() -> str:
-    """Install DCMTK where that is possible, else say what to do."""
-    if dcmtk("storescp"):
-        return ""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", "dcmtk"]
-        subprocess.run(command, stdout=sys.stderr, check=False)
-    return "" if dcmtk("storescp") else "DCMTK's storescp is not on the PATH: install the package dcmtk"
-
-
-def dcmtk_version() -> str:
-    """As the program prints it, for example "dcmtk: storescp v3.6.7 2022-04-22"."""
-    answer = subprocess.run([dcmtk("storescp"), "--version"], capture_output=True, text=True, check=True)
-    return answer.stdout.splitlines()[0].strip("$ ")
-
-
-def storescp(site: Site, *options: str) -> list[str]:
-    """DCMTK's storescp; like the other peers it takes every storage class and several associations at once."""
-    return [dcmtk("storescp"), "--quiet", "--max-pdu", str(MAXIMUM_LENGTH), *(["--fork"] if site.several else []),
-            *options, "--enable-tls", str(site.keys / "server.key"), str(site.keys / "server.pem"),
-            "--add-cert-file", str(site.keys / "ca.pem"), "--output-directory", str(site.store), str(site.port)]
+    inner: bool = False
+    only_several: bool = False
 
 
 def pynetdicom(site: Site) -> list[str]:
@@ -106,6 +65,9 @@ passcode = {hash}
 """
 
 INI = """\
+[node]
+workers = {workers}
+
 [listener benchmark]
 port = {port}
 tls = benchmark
@@ -150,7 +112,9 @@ file = users
 """
 
 
-def dimsetls(site: Site, transport: str = "stream", fsync: str = "none", index: str = "no") -> list[str]:
+def dimsetls(
+    site: Site, transport: str = "stream", fsync: str = "none", index: str = "no", workers: int = 1
+) -> list[str]:
     """Ours, with the defaults of every option that the work does not fix. The other peers do not wait for the disk."""
     if site.matches:
         script = Path(__file__).with_name("dimsetls_find.py")
@@ -162,7 +126,7 @@ def dimsetls(site: Site, transport: str = "stream", fsync: str = "none", index: 
     ini.write_text(INI.format(
         port=site.port, title=CALLED_AE, keys=site.keys, store=site.store, length=MAXIMUM_LENGTH, transport=transport,
         services="verification, storage" + (", query" if index == "yes" else ""), fsync=fsync, index=index,
-        identity=IDENTITY if site.identities else "", resumption="1h" if site.resumed else "no",
+        workers=workers, identity=IDENTITY if site.identities else "", resumption="1h" if site.resumed else "no",
     ))
     return [str(twistd()), "--nodaemon", "--pidfile=", "dimsetls", "--config", str(ini)]
 
@@ -173,12 +137,23 @@ def missing_pynetdicom() -> str:
 
 
 PEERS = {peer.name: peer for peer in (
-    Peer("storescp", dcmtk_version, missing_dcmtk, storescp),
-    Peer("storescp+B", dcmtk_version, missing_dcmtk, lambda site: storescp(site, "--bit-preserving")),
+    Peer("storescp", dcmtk_version, missing_dcmtk, storescp, ("dcmtk",)),
+    Peer("storescp+B", dcmtk_version, missing_dcmtk, lambda site: storescp(site, "--bit-preserving"), ("dcmtk",)),
+    Peer("stunnel", lambda: f"{first_line(program('stunnel'), '-version')}, before storescp",
+         lambda: missing_dcmtk() or missing(program("stunnel"), "the package stunnel4"), stunnel,
+         ("dcmtk", "stunnel4"), inner=True),
+    Peer("haproxy", lambda: f"{first_line(program('haproxy'), '-v')}, before storescp",
+         lambda: missing_dcmtk() or missing(program("haproxy"), "the package haproxy"), haproxy,
+         ("dcmtk", "haproxy"), inner=True),
+    Peer("orthanc", lambda: first_line(program("Orthanc"), "--version"),
+         lambda: missing(program("Orthanc"), "the package orthanc"), orthanc, ("orthanc",)),
     Peer("pynetdicom", lambda: version("pynetdicom"), missing_pynetdicom, pynetdicom, finds=True),
     Peer("dimsetls", lambda: version("dimsetls"), missing_dimsetls, dimsetls, finds=True),
-    Peer("dimsetls-memory", lambda: version("dimsetls"), missing_dimsetls, lambda site: dimsetls(site, "memory"),
-         finds=True),
+    Peer("dimsetls-workers", lambda: f"{version('dimsetls')}, with two processes", missing_dimsetls,
+         lambda site: dimsetls(site, workers=2), only_several=True),
+    Peer("dimsetls-memory", lambda: f"{version('dimsetls')}, TLS by Twisted", missing_dimsetls,
+         lambda site: dimsetls(site, "memory"), finds=True),
+    Peer("ceiling", sink.version, sink.missing, sink.sink, ("gcc", "libc6-dev", "libssl-dev")),
 )}
 REFERENCE = "storescp"
 """The peer that ratios are taken to."""

@@ -34,6 +34,21 @@ def test_storescp_does_every_kind_of_work(row: Row, tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize(("peer", "row"), [
+    ("stunnel", ROW), ("haproxy", ROW), ("orthanc", ROW), ("ceiling", ROW),
+    ("dimsetls-workers", replace(ROW, associations=2)),
+    ("ceiling", Row("resumed", "associations", Kind.ASSOCIATE, count=2, resumed=True)),
+], ids=["stunnel", "haproxy", "orthanc", "ceiling", "dimsetls-workers", "ceiling-resumed"])
+def test_every_peer_stores_what_was_sent(peer: str, row: Row, tmp_path: Path) -> None:
+    assert PEERS[peer].missing() == ""
+    make_keys(tmp_path / "keys")
+    run = measure(PEERS[peer], row, 0, tmp_path)
+    assert run.error == ""
+    assert run.operations == row.associations * row.count
+    assert run.cpu > 0 < run.client_cpu
+
+
+@pytest.mark.peers
 def test_the_command_writes_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--quick", "--rounds", "1", "--peers", "storescp", "--rows", "storescu-nodelay"]
     assert main([*arguments, "--work", str(tmp_path), "--json", str(tmp_path / "result.json")]) == 0
@@ -43,6 +58,16 @@ def test_the_command_writes_a_table_and_json(tmp_path: Path, capsys: pytest.Capt
     assert (run["peer"], run["row"], run["operations"], run["error"]) == ("storescp", "storescu-nodelay", 20, "")
     assert result["summary"][0]["ratio"] == {"median": 1.0, "lowest": 1.0, "highest": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["--install", "--peers", "storescp"]) == 0
+    out, err = capsys.readouterr()
+    assert "apt-get install" in err
+    assert "dcmtk" in err
+    assert "the package dcmtk" in out
 
 
 @pytest.mark.peers
