@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -12,9 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import idle
+from . import growth, idle
 from .client import Kind
-from .measure import Measurement, Row, make_keys, measure
+from .measure import Measurement, Row, make_keys, measure, memory_folder
 from .peers import PEERS, Peer
 from .report import as_json, notes, table
 from .site import install
@@ -33,6 +32,8 @@ ROWS = (
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
 )
 
+SECTIONS: dict[str, Callable[[Sequence[str]], int]] = {"idle": idle.main, "growth": growth.main}
+"""What has a command line of its own, by the first word of ours."""
 SENT_TO = ("storescp", "orthanc", "pynetdicom", "dimsetls")
 """Whom DCMTK's storescu sends to."""
 
@@ -48,8 +49,8 @@ def quick(row: Row) -> Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if every run did its work, 1 if one failed, 2 if none could be made."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["idle"]:
-        return idle.main(given[1:])
+    if given and (section := SECTIONS.get(given[0])):
+        return section(given[1:])
     parser = argparse.ArgumentParser("python -m benchmarks", description="Our SCP and its peers on the same work.")
     names = [row.name for row in ROWS]
     add = parser.add_argument
@@ -119,15 +120,6 @@ def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
         return text.split(",")
 
     return names
-
-
-def memory_folder(size: int) -> Path | None:
-    """/dev/shm, so that no disk is measured, if `size` bytes and as many to be kept warm for them fit; else None."""
-    folder = Path("/dev/shm")
-    if not os.access(folder, os.W_OK):
-        return None
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return folder if min(shutil.disk_usage(folder).free, available) > 2 * size else None
 
 
 if __name__ == "__main__":

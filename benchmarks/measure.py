@@ -21,7 +21,18 @@ from pathlib import Path
 from dimsetls.tls.authority import DevelopmentAuthority
 from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN
 
-from .client import CALLED_AE, CT_IMAGE_STORAGE, IMPLEMENTATION, Did, Kind, Load, data_set, element, instance_uid
+from .client import (
+    CALLED_AE,
+    CT_IMAGE_STORAGE,
+    IMPLEMENTATION,
+    MAXIMUM_LENGTH,
+    Did,
+    Kind,
+    Load,
+    data_set,
+    element,
+    instance_uid,
+)
 from .peers import Peer
 from .site import Site
 from .storescp import dcmtk
@@ -52,6 +63,7 @@ class Row:
     seconds: float = 0.0
     storescu: bool = False  # DCMTK's storescu sends, in place of our own client
     resumed: bool = False
+    longest: int = MAXIMUM_LENGTH  # of a PDU that the client sends, in bytes
     nagle: bool = False  # DCMTK as it is out of the box, without TCP_NODELAY in its environment
 
     @property
@@ -115,6 +127,15 @@ def make_files(folder: Path, row: Row) -> list[str]:
             length = element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))
             path.write_bytes(bytes(128) + b"DICM" + length + meta + data_set(row.size, uid))
     return [str(path) for path in files]
+
+
+def memory_folder(size: int) -> Path | None:
+    """/dev/shm, so that no disk is measured, if `size` bytes and as many to be kept warm for them fit; else None."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        return None
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return folder if min(shutil.disk_usage(folder).free, available) > 2 * size else None
 
 
 # One server
@@ -354,7 +375,8 @@ def _measure(peer: Peer, row: Row, number: int, site: Site, files: list[str]) ->
     environment = {**os.environ, "TCP_NODELAY": "1"}  # read by DCMTK, whose own default is to wait (Nagle)
     if row.nagle:
         del environment["TCP_NODELAY"]
-    load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds, row.resumed)
+    load = Load(row.kind, site.port, str(site.keys), row.associations, row.count, row.size, row.seconds, row.resumed,
+                row.longest)
     with Server(peer, site, environment, server_cpus) as server:
         try:
             if row.kind is Kind.STORE:  # under UIDs of their own, so that nothing comes twice

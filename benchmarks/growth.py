@@ -1,0 +1,169 @@
+"""Whether cost grows with the work and no faster: ``python -m benchmarks growth``, ours and storescp in turns.
+
+Each sweep varies one number and keeps what else there is to do. What is drawn is the cost of one object, which is flat
+where cost grows linearly; only against the size of an instance it rises with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .client import MAXIMUM_LENGTH, Kind
+from .measure import PROJECT, Measurement, Row, make_keys, measure, memory_folder
+from .peers import PEERS
+from .report import machine, number
+
+PAIR = ("dimsetls", "storescp")
+KIB, MIB = 1 << 10, 1 << 20
+DOCS = PROJECT / "docs" / "benchmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One number that varies; `row` is the work with the number put in, of which each of `points` makes one."""
+
+    name: str
+    title: str
+    axis: str
+    object: str
+    points: tuple[int, ...]
+    is_size: bool = False
+    rounds: int = 100
+
+    def row(self, point: int) -> Row:
+        """The work at one point."""
+        title = f"{self.title}: {point}"
+        match self.name:
+            case "objects":
+                return Row(self.name, title, Kind.STORE, count=point, size=16 * KIB)
+            case "associations":
+                return Row(self.name, title, Kind.STORE, associations=point, count=1280 // point, size=128 * KIB)
+            case "sequence":
+                return Row(self.name, title, Kind.ASSOCIATE, count=point)
+            case "size":
+                return Row(self.name, title, Kind.STORE, count=max(1, min(1000, 256 * MIB // point)), size=point)
+        return Row(self.name, title, Kind.STORE, count=128, size=MIB, longest=min(point, MAXIMUM_LENGTH))
+
+
+SWEEPS = (
+    Sweep("objects", "instances of 16 KiB on one association", "instances", "instance",
+          (100, 500, 2000, 7000, 20_000)),
+    Sweep("associations", "1280 instances of 128 KiB on associations at once", "associations at once", "instance",
+          (1, 2, 4, 8, 16, 32, 64)),
+    Sweep("sequence", "associations one after the other", "associations in sequence", "association",
+          (100, 300, 1000, 3000, 10_000), rounds=1),
+    Sweep("size", "size of the instance", "size of the instance", "instance",
+          (4 * KIB, 64 * KIB, MIB, 16 * MIB, 128 * MIB, 512 * MIB), is_size=True),
+    Sweep("pdu", "length of the PDUs, instances of 1 MiB", "length of a PDU", "instance",
+          tuple(KIB << power for power in range(2, 8)), is_size=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one object costs at one point, in each run: milliseconds of the server's processor, and of the clock."""
+
+    sweep: str
+    peer: str
+    at: int
+    cpu: tuple[float, ...]
+    time: tuple[float, ...]
+
+
+def points(runs: Sequence[tuple[int, Measurement]]) -> list[Point]:
+    """The runs, by what varied."""
+    found = []
+    for sweep, peer, at in dict.fromkeys((run.row, run.peer, at) for at, run in runs if not run.error):
+        mine = [run for where, run in runs if (run.row, run.peer, where) == (sweep, peer, at) and not run.error]
+        found.append(Point(sweep, peer, at, tuple(round(1e3 * run.cpu / run.operations, 5) for run in mine),
+                           tuple(round(1e3 * run.seconds / run.operations, 5) for run in mine)))
+    return found
+
+
+def read(file: Path) -> list[Point]:
+    """What was measured before."""
+    return [Point(**each) for each in json.loads(file.read_text())["points"]] if file.exists() else []
+
+
+def lines(figures: Sequence[Point]) -> list[str]:
+    """A Markdown table: what an object costs where there is least and where there is most."""
+    out = ["| cost of one against | peer | server CPU, from … to | time, from … to |", "|---|---|---|---|"]
+    for sweep in SWEEPS:
+        for peer in PAIR:
+            mine = [each for each in figures if (each.sweep, each.peer) == (sweep.name, peer)]
+            if mine:
+                first, last = min(mine, key=lambda each: each.at), max(mine, key=lambda each: each.at)
+                cpu, time = (f"{number(statistics.median(a))} … {number(statistics.median(b))} ms"
+                             for a, b in ((first.cpu, last.cpu), (first.time, last.time)))
+                span = f"{text(sweep, first.at)} … {text(sweep, last.at)}"
+                out.append(f"| {sweep.object}: {sweep.axis}, {span} | {peer} | {cpu} | {time} |")
+    return out
+
+
+def text(sweep: Sweep, at: int) -> str:
+    """A point as people write it."""
+    if not sweep.is_size:
+        return f"{at:,}".replace(",", " ")
+    return f"{at // MIB} MiB" if at >= MIB else f"{at // KIB} KiB"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and draw; 0 if every run did its work."""
+    parser = argparse.ArgumentParser("python -m benchmarks growth", description="Cost of one object as work grows.")
+    names = [sweep.name for sweep in SWEEPS]
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, metavar="N", help="how often each point is measured (default 3)")
+    add("--quick", action="store_true", help="the lower points, once: to see that it runs")
+    add("--sweeps", default=names, type=lambda words: words.split(","), metavar="A,B", help=f"of {', '.join(names)}")
+    add("--to", type=Path, default=DOCS, metavar="DIR", help="where figures and plots are written (default docs/)")
+    add("--draw", action="store_true", help="measure nothing, draw what is there once more")
+    options = parser.parse_args(arguments)
+    file = options.to / "growth.json"
+    failed = 0
+    if not options.draw:
+        sweeps = [sweep for sweep in SWEEPS if sweep.name in options.sweeps]
+        if options.quick:
+            sweeps = [replace(sweep, points=sweep.points[:3], rounds=1) for sweep in sweeps]
+        runs = sweep_all(sweeps, options.rounds)
+        failed = sum(bool(run.error) for _, run in runs)
+        options.to.mkdir(parents=True, exist_ok=True)
+        kept = [each for each in read(file) if each.sweep not in options.sweeps]
+        figures = [asdict(each) for each in (*kept, *points(runs))]
+        file.write_text(json.dumps({"machine": machine(), "unit": "ms", "points": figures}, indent=1) + "\n")
+    figures = read(file)
+    print(*lines(figures), sep="\n")
+    from .plots import draw  # matplotlib is an extra, and everything else is measured without it
+
+    for sweep in SWEEPS:
+        if mine := [each for each in figures if each.sweep == sweep.name]:
+            draw(sweep, mine, options.to / f"growth-{sweep.name}.svg")
+    return 1 if failed else 0
+
+
+def sweep_all(sweeps: Sequence[Sweep], rounds: int) -> list[tuple[int, Measurement]]:
+    """Every point of every sweep, both peers one right after the other, by turns the first."""
+    runs = []
+    every = [(sweep, at, sweep.row(at)) for sweep in sweeps for at in sweep.points]
+    most = max(row.bytes + row.margin for *_, row in every)
+    work = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=memory_folder(most)))
+    try:
+        make_keys(work / "keys")
+        for turn in range(rounds):
+            for sweep, at, row in every:
+                if turn >= sweep.rounds:
+                    continue
+                for name in PAIR if turn % 2 == 0 else PAIR[::-1]:
+                    runs.append((at, run := measure(PEERS[name], row, turn, work)))
+                    said = run.error or f"{1e3 * run.cpu / run.operations:.4g} ms"
+                    print(f"{turn + 1} {row.title}, {name}: {said}", file=sys.stderr)
+    finally:
+        shutil.rmtree(work)
+    return runs
