@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import growth, idle
+from . import growth, idle, memory
 from .client import Kind
 from .measure import Measurement, Row, make_keys, measure, memory_folder
 from .peers import PEERS, Peer
@@ -32,7 +32,9 @@ ROWS = (
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
 )
 
-SECTIONS: dict[str, Callable[[Sequence[str]], int]] = {"idle": idle.main, "growth": growth.main}
+SECTIONS: dict[str, Callable[[Sequence[str]], int]] = {
+    "idle": idle.main, "growth": growth.main, "memory": memory.main,
+}
 """What has a command line of its own, by the first word of ours."""
 SENT_TO = ("storescp", "orthanc", "pynetdicom", "dimsetls")
 """Whom DCMTK's storescu sends to."""

@@ -212,13 +212,17 @@ class Instance:
 
     def store(self, association: Association, number: int) -> None:
         """Send the instance under its own UID and wait for Success."""
+        association.expect_success(0x8001, self.send(association, number))
+
+    def send(self, association: Association, number: int, part: slice = slice(None)) -> int:
+        """Send the instance, or a part of its PDUs; the message ID."""
         uid = instance_uid(self.association, number)
         self.wire[self.uid_at:self.uid_at + len(uid)] = uid.encode()
         message_id = 1 + number % 0xFFFF
         association.send(c_store_rq(message_id, uid))
-        for pdu in self.pdus:
+        for pdu in self.pdus[part]:
             association.send(pdu)
-        association.expect_success(0x8001, message_id)
+        return message_id
 
 
 class Association:

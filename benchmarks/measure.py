@@ -201,6 +201,16 @@ class Server:
                         total += int(line.split()[1]) * 1024
         return total
 
+    def proportional(self) -> int:
+        """Bytes resident over all processes; of what they share each has its part (Pss)."""
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
+        return total
+
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` started, and theirs."""
@@ -320,8 +330,9 @@ def run_program(command: list[str], environment: dict[str, str], cpus: set[int])
 # What was stored
 
 def instances(folder: Path) -> list[Path]:
-    """The files in a store; what is hidden is the server's own, such as an index."""
-    return [path for path in folder.rglob("[!.]*") if path.is_file()]
+    """The files in a store; what is hidden is the server's own, such as an index or a lock."""
+    return [path for path in folder.rglob("*") if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def check_stored(folder: Path, row: Row) -> None:

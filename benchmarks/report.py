@@ -139,3 +139,16 @@ def as_json(rows: Sequence[Row], peers: Sequence[Peer], runs: Sequence[Measureme
         "runs": [asdict(run) for run in runs],
         "summary": [asdict(summarise(row, peer.name, runs)) for row in rows for peer in peers],
     }, indent=1)
+
+
+def write(name: str, lines: Sequence[str], page: Path | None) -> None:
+    """Print a part of the report, and put it between its two marks in a page, if there is one."""
+    print(*lines, sep="\n")
+    if page is None:
+        return
+    begin, end = f"<!-- measured: {name} -->\n", f"<!-- end: {name} -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"expected {begin.strip()} and {end} in {page}")
+    page.write_text("".join((before, begin, "\n", "\n".join(lines), "\n\n", end, after)))

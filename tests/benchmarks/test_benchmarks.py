@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.client import Kind, data_set, instance_uid
-from benchmarks.measure import Measurement, Row, RunError, check_stored, make_files, make_keys, measure
+from benchmarks.measure import Measurement, Row, RunError, check_stored, instances, make_files, make_keys, measure
 from benchmarks.peers import PEERS
 from benchmarks.report import Spread, summarise, table
 
@@ -102,6 +102,15 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def test_what_is_hidden_in_a_store_is_left_alone(tmp_path: Path) -> None:
+    files = make_files(tmp_path, ROW)
+    for name in (".index.db", ".own/lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert sorted(map(str, instances(tmp_path))) == files
+    check_stored(tmp_path, ROW)
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), [
