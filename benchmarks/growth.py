@@ -45,7 +45,7 @@ class Sweep:
             case "objects":
                 return Row(self.name, title, Kind.STORE, count=point, size=16 * KIB)
             case "associations":
-                return Row(self.name, title, Kind.STORE, associations=point, count=1280 // point, size=128 * KIB)
+                return Row(self.name, title, Kind.STORE, associations=point, count=6400 // point, size=64 * KIB)
             case "sequence":
                 return Row(self.name, title, Kind.ASSOCIATE, count=point)
             case "size":
@@ -56,7 +56,7 @@ class Sweep:
 SWEEPS = (
     Sweep("objects", "instances of 16 KiB on one association", "instances", "instance",
           (100, 500, 2000, 7000, 20_000)),
-    Sweep("associations", "1280 instances of 128 KiB on associations at once", "associations at once", "instance",
+    Sweep("associations", "6400 instances of 64 KiB on associations at once", "associations at once", "instance",
           (1, 2, 4, 8, 16, 32, 64)),
     Sweep("sequence", "associations one after the other", "associations in sequence", "association",
           (100, 300, 1000, 3000, 10_000), rounds=1),

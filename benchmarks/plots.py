@@ -59,7 +59,8 @@ def _plot(axes: Axes, sweep: Sweep, values: Sequence[tuple[str, int, tuple[float
     axes.set_title(f"{what} for one {sweep.object}, ms")
     axes.grid(axis="y")
     ends.sort()
-    for place, (end, peer) in enumerate(ends):  # the upper line has its name a little higher, the lower one lower
-        axes.annotate(peer, (1.0, end), xycoords=("axes fraction", "data"), xytext=(2, 4 if place else -4),
-                      textcoords="offset points", color=COLOURS[peer], va="bottom" if place else "top",
-                      annotation_clip=False, weight="bold")
+    apart = len(ends) < 2 or ends[1][0] > 1.2 * ends[0][0]
+    for place, (end, peer) in enumerate(ends):  # where the lines end close by, one name above and one below
+        axes.annotate(peer, (1.0, end), xycoords=("axes fraction", "data"), xytext=(2, 0 if apart else 10 * place - 5),
+                      textcoords="offset points", color=COLOURS[peer], va="center", annotation_clip=False,
+                      weight="bold")  # fmt: skip
