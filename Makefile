@@ -63,7 +63,7 @@ $(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,kerberos,jwt,saml]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,benchmarks,kerberos,jwt,saml]'
 	@touch $@
 
 $(OLDEST)/.installed: $(OLDEST)/bin/python setup.cfg

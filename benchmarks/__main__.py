@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import growth, idle, memory
+from . import growth, idle, memory, requesting
 from .client import Kind
-from .measure import Measurement, Row, make_keys, measure, memory_folder
+from .measure import PROJECT, Measurement, Row, make_keys, measure, memory_folder
 from .peers import PEERS, Peer
-from .report import as_json, notes, table
+from .report import as_json, notes, table, write
 from .site import install
 
 SMALL, HUGE = 524_288, 200_000_000  # a CT image; a long multi-frame object
@@ -32,10 +33,12 @@ ROWS = (
     Row("storescu-nodelay", "storescu, TCP_NODELAY=1: 100 × 0.5 MB", Kind.STORE, count=100, size=SMALL, storescu=True),
 )
 
-SECTIONS: dict[str, Callable[[Sequence[str]], int]] = {
-    "idle": idle.main, "growth": growth.main, "memory": memory.main,
+PARTS: dict[str, Callable[[Sequence[str]], int]] = {
+    "requestor": requesting.main, "idle": idle.main, "memory": memory.main, "growth": growth.main,
 }
 """What has a command line of its own, by the first word of ours."""
+MORE = ("requestor", "send")
+"""What is measured after the rows, with tables of its own."""
 SENT_TO = ("storescp", "orthanc", "pynetdicom", "dimsetls")
 """Whom DCMTK's storescu sends to."""
 
@@ -51,10 +54,15 @@ def quick(row: Row) -> Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if every run did its work, 1 if one failed, 2 if none could be made."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given and (section := SECTIONS.get(given[0])):
-        return section(given[1:])
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Our SCP and its peers on the same work.")
-    names = [row.name for row in ROWS]
+    if given[:1] == ["all"]:
+        return all_parts(given[1:])
+    if given and (part := PARTS.get(given[0])):
+        return part(given[1:])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description="Our SCP and its peers on the same work.",
+        epilog=f"Other parts, each with a --help of its own: python -m benchmarks {' | '.join(PARTS)}; "
+               "python -m benchmarks all [--quick] [--write FILE] does this and all of them.")  # fmt: skip
+    names = [*(row.name for row in ROWS), *MORE]
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="how often every peer does every row (default 5)")
     add("--quick", action="store_true", help="about a fifth of the work: to see that it runs, not to quote")
@@ -63,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rows", type=names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
     add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
+    add("--write", type=Path, metavar="FILE", help="put the tables into this page as well")
     add("--install", action="store_true", help="let Debian install what the peers need, as root, and do nothing else")
     options = parser.parse_args(given)
     if options.install:
@@ -84,25 +93,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not peers:
         return 2
 
+    runs = measure_all(rows, peers, options.rounds, options.work)
+    if options.json:
+        options.json.write_text(as_json(rows, peers, runs))
+    failed = any(run.error for run in runs)
+    if rows:
+        write("rows", [table(rows, peers, runs), "", *notes(peers, runs)], options.write)
+    if "requestor" in options.rows:
+        wanted = ["--rounds", str(options.rounds), *(["--seconds", "1"] if options.quick else [])]
+        failed |= bool(requesting.main([*wanted, *(["--write", str(options.write)] if options.write else [])]))
+    if "send" in options.rows:
+        failed |= not sending(options.write)
+    return int(failed)
+
+
+def measure_all(rows: Sequence[Row], peers: Sequence[Peer], rounds: int, folder: Path | None) -> list[Measurement]:
+    """Every row by every peer that does it, round after round."""
     runs: list[Measurement] = []
-    parent = options.work or memory_folder(max(row.bytes + row.margin for row in rows))
+    parent = folder or memory_folder(max((row.bytes + row.margin for row in rows), default=0))
     work = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=parent))
     try:
         make_keys(work / "keys")
-        for number in range(options.rounds):
+        for turn in range(rounds):
             for row in rows:
                 # Neighbours in time are compared, and none is always the first.
                 able = [peer for peer in peers if does(peer, row)]
-                for peer in able if number % 2 == 0 else reversed(able):
-                    runs.append(run := measure(peer, row, number, work))
+                for peer in able if turn % 2 == 0 else reversed(able):
+                    runs.append(run := measure(peer, row, turn, work))
                     outcome = run.error or f"{run.rate:.4g}, {run.cpu:.2f} s CPU, {run.peak_rss / 1e6:.0f} MB"
-                    print(f"{number + 1}/{options.rounds} {row.name} {peer.name}: {outcome}", file=sys.stderr)
+                    print(f"{turn + 1}/{rounds} {row.name} {peer.name}: {outcome}", file=sys.stderr)
     finally:
         shutil.rmtree(work)
-    if options.json:
-        options.json.write_text(as_json(rows, peers, runs))
-    print(table(rows, peers, runs), "", *notes(peers, runs), sep="\n")
-    return 1 if any(run.error for run in runs) else 0
+    return runs
+
+
+def sending(page: Path | None) -> bool:
+    """What `python -m benchmarks.sending` says; whether it could."""
+    command = [sys.executable, "-m", "benchmarks.sending"]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT, check=False)
+    write("send", ["```text", *answer.stdout.splitlines(), "```"], page)
+    return answer.returncode == 0
+
+
+def all_parts(arguments: Sequence[str]) -> int:
+    """Everything that there is, one part after the other."""
+    parser = argparse.ArgumentParser("python -m benchmarks all", description="Every part, with its defaults.")
+    parser.add_argument("--quick", action="store_true", help="less of each: to see that it runs, not to quote")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this page as well")
+    options = parser.parse_args(arguments)
+    common = ["--write", str(options.write)] if options.write else []
+    quick = ["--quick"] if options.quick else []
+    return max(
+        main([*common, *quick, *(["--rounds", "1"] if options.quick else [])]),
+        idle.main([*common, *(["--associations", "500", "--seconds", "2"] if options.quick else [])]),
+        memory.main([*common, *quick]),
+        growth.main([*common, *quick]),
+    )
 
 
 def does(peer: Peer, row: Row) -> bool:

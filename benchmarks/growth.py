@@ -19,7 +19,7 @@ from pathlib import Path
 from .client import MAXIMUM_LENGTH, Kind
 from .measure import PROJECT, Measurement, Row, make_keys, measure, memory_folder
 from .peers import PEERS
-from .report import machine, number
+from .report import machine, number, write
 
 PAIR = ("dimsetls", "storescp")
 KIB, MIB = 1 << 10, 1 << 20
@@ -61,7 +61,7 @@ SWEEPS = (
     Sweep("sequence", "associations one after the other", "associations in sequence", "association",
           (100, 300, 1000, 3000, 10_000), rounds=1),
     Sweep("size", "size of the instance", "size of the instance", "instance",
-          (4 * KIB, 64 * KIB, MIB, 16 * MIB, 128 * MIB, 512 * MIB), is_size=True),
+          (4 * KIB, 32 * KIB, 256 * KIB, 4 * MIB, 64 * MIB, 512 * MIB), is_size=True),
     Sweep("pdu", "length of the PDUs, instances of 1 MiB", "length of a PDU", "instance",
           tuple(KIB << power for power in range(2, 8)), is_size=True),
 )
@@ -124,6 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--quick", action="store_true", help="the lower points, once: to see that it runs")
     add("--sweeps", default=names, type=lambda words: words.split(","), metavar="A,B", help=f"of {', '.join(names)}")
     add("--to", type=Path, default=DOCS, metavar="DIR", help="where figures and plots are written (default docs/)")
+    add("--write", type=Path, metavar="FILE", help="put the table into this page as well")
     add("--draw", action="store_true", help="measure nothing, draw what is there once more")
     options = parser.parse_args(arguments)
     file = options.to / "growth.json"
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
         figures = [asdict(each) for each in (*kept, *points(runs))]
         file.write_text(json.dumps({"machine": machine(), "unit": "ms", "points": figures}, indent=1) + "\n")
     figures = read(file)
-    print(*lines(figures), sep="\n")
+    write("growth", lines(figures), options.write)
     from .plots import draw  # matplotlib is an extra, and everything else is measured without it
 
     for sweep in SWEEPS:

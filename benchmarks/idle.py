@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -22,8 +23,8 @@ from pathlib import Path
 from .client import Association, Kind, Load
 from .measure import RunError, Server, busy_elsewhere, free_port, make_keys
 from .peers import PEERS, Site
-from .report import machine, number
-from .tls import client_context
+from .report import machine, number, write
+from .tls import PeerError, client_context
 
 OURS = [name for name in PEERS if name.startswith("dimsetls")]
 SETTLED = 2.0
@@ -80,11 +81,13 @@ def echoes(load: Load, seconds: float) -> list[float]:
     """Seconds that each C-ECHO took, one after the other with pauses on one association."""
     association, taken = Association(load, client_context(Path(load.keys))), list[float]()
     until = time.monotonic() + seconds
+    gc.disable()  # what is measured is the server
     while time.monotonic() < until:
         began = time.perf_counter()
         association.echo()
         taken.append(time.perf_counter() - began)
         time.sleep(BETWEEN)
+    gc.enable()
     association.release()
     return taken
 
@@ -134,6 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--seconds", type=float, default=20.0, metavar="S", help="how long each is watched (default 20)")
     add("--peers", default=OURS[:1], type=lambda text: text.split(","), metavar="A,B",
         help=f"of {', '.join(OURS)} (default {OURS[0]})")
+    add("--write", type=Path, metavar="FILE", help="put what is said into this page as well")
     options = parser.parse_args(arguments)
     descriptors = options.associations + 200
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -142,21 +146,33 @@ def main(arguments: Sequence[str]) -> int:
               file=sys.stderr)
         return 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))  # the server inherits it
-    for name in options.peers:
-        work = Path(tempfile.mkdtemp(prefix="benchmarks-"))
-        try:
-            make_keys(work / "keys")
-            site = Site(free_port(), work / "store", work, work / "keys", several=True)
-            site.store.mkdir()
-            load = Load(Kind.ECHO, site.port, str(site.keys))
-            with Server(PEERS[name], site, dict(os.environ), os.sched_getaffinity(0)) as server:
-                try:
-                    for sentence in measure(server, load, options.associations, options.seconds):
-                        print(f"{name}: {sentence}", flush=True)
-                except (RunError, OSError) as error:
-                    print(f"{name}: failed: {error}{server.last_words()}", file=sys.stderr)
-                    return 1
-        finally:
-            shutil.rmtree(work)
-    print(*(f"- {name}: {value}" for name, value in machine().items()), sep="\n")
+    said, cpus = list[str](), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[0]})  # the client; the server has another processor to itself
+    try:
+        for name in options.peers:
+            for sentence in watched(name, options.associations, options.seconds, {cpus[-1]}):
+                print(f"{name}: {sentence}", file=sys.stderr, flush=True)
+                said.append(f"- {name}: {sentence}")
+    except (RunError, OSError) as error:
+        print(f"{name}: failed: {error}", file=sys.stderr)
+        return 1
+    finally:
+        os.sched_setaffinity(0, cpus)
+    write("idle", [*said, *(f"- {name}: {value}" for name, value in machine().items())], options.write)
     return 0
+
+
+def watched(name: str, size: int, seconds: float, cpus: set[int]) -> Iterator[str]:
+    """Start a peer, and say what a crowd costs it."""
+    work = Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    try:
+        make_keys(work / "keys")
+        site = Site(free_port(), work / "store", work, work / "keys", several=True)
+        site.store.mkdir()
+        with Server(PEERS[name], site, dict(os.environ), cpus) as server:
+            try:
+                yield from measure(server, Load(Kind.ECHO, site.port, str(site.keys)), size, seconds)
+            except (RunError, PeerError, OSError) as error:
+                raise RunError(f"{error}{server.last_words()}") from None
+    finally:
+        shutil.rmtree(work)

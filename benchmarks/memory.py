@@ -25,7 +25,7 @@ from .measure import Row, RunError, Server, check_stored, free_port, make_keys, 
 from .peers import PEERS, Peer, Site, dimsetls
 from .report import machine, write
 from .slow import slow_disk
-from .tls import client_context
+from .tls import PeerError, client_context
 
 MIB = 1 << 20
 ACTIVE = 64
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
         nonlocal failed
         try:
             said = asked()
-        except (RunError, OSError) as error:
+        except (RunError, PeerError, OSError) as error:
             said, failed = f"failed: {error}", True
         print(f"{question}: {said}", file=sys.stderr)
         table.setdefault(question, []).append(said)

@@ -20,7 +20,7 @@ from .storescp import dcmtk as dcmtk
 from .storescp import dcmtk_version, missing_dcmtk, storescp
 from .terminators import haproxy, stunnel
 
-INSTALL = "pip install -e '.[test]'"
+INSTALL = "pip install -e '.[benchmarks]'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "dimsetls", "font.family": "sans-serif", "font.size": 9.0,
     "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9.5, "axes.titlelocation": "left",
-    "grid.color": INK, "grid.alpha": 0.25, "grid.linewidth": 0.6,
+    "xtick.labelsize": 8.0, "grid.color": INK, "grid.alpha": 0.25, "grid.linewidth": 0.6,
 }
 
 
@@ -59,7 +59,8 @@ def _plot(axes: Axes, sweep: Sweep, values: Sequence[tuple[str, int, tuple[float
     axes.set_title(f"{what} for one {sweep.object}, ms")
     axes.grid(axis="y")
     ends.sort()
-    apart = len(ends) < 2 or ends[1][0] > 1.2 * ends[0][0]
+    heights = [axes.transLimits.transform(axes.transScale.transform((1.0, end)))[1] for end, _ in ends]
+    apart = heights[-1] - heights[0] > 0.08 or len(ends) == 1
     for place, (end, peer) in enumerate(ends):  # where the lines end close by, one name above and one below
         axes.annotate(peer, (1.0, end), xycoords=("axes fraction", "data"), xytext=(2, 0 if apart else 10 * place - 5),
                       textcoords="offset points", color=COLOURS[peer], va="center", annotation_clip=False,
