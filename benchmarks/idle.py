@@ -23,7 +23,7 @@ from pathlib import Path
 from .client import Association, Kind, Load
 from .measure import RunError, Server, busy_elsewhere, free_port, make_keys
 from .peers import PEERS, Site
-from .report import machine, number, write
+from .report import footnote, number, write
 from .tls import PeerError, client_context
 
 OURS = [name for name in PEERS if name.startswith("dimsetls")]
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     finally:
         os.sched_setaffinity(0, cpus)
-    write("idle", [*said, *(f"- {name}: {value}" for name, value in machine().items())], options.write)
+    write("idle", [*said, "", footnote()], options.write)
     return 0
 
 

@@ -23,7 +23,7 @@ from .client import Association, Instance, Kind, Load
 from .idle import SETTLED, WARM, emptied, look, one_after_the_other
 from .measure import Row, RunError, Server, check_stored, free_port, make_keys, run_client
 from .peers import PEERS, Peer, Site, dimsetls
-from .report import machine, write
+from .report import footnote, write
 from .slow import slow_disk
 from .tls import PeerError, client_context
 
@@ -153,6 +153,6 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         shutil.rmtree(work)
     lines = [f"| | {' | '.join(PAIR)} |", "|---|---|---|"]
-    lines += [f"| {question} | {' | '.join((*answers, '', '')[:2])} |" for question, answers in table.items()]
-    write("memory", [*lines, "", *(f"- {name}: {value}" for name, value in machine().items())], options.write)
+    lines += [f"| {question} | {' | '.join((*answers, '–')[:2])} |" for question, answers in table.items()]
+    write("memory", [*lines, "", footnote()], options.write)
     return int(failed)

@@ -129,6 +129,12 @@ def machine() -> dict[str, str]:
     }
 
 
+def footnote() -> str:
+    """The same in a line, for tables beside the great one."""
+    facts = machine()
+    return f"({facts['processors']}, {facts['system']}, Python {facts['Python']}, {facts['date']})"
+
+
 def as_json(rows: Sequence[Row], peers: Sequence[Peer], runs: Sequence[Measurement]) -> str:
     """Everything, for other programs: the machine, the work, every run, and the figures of the table."""
     return json.dumps({

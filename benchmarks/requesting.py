@@ -25,7 +25,7 @@ from dimsetls.uids import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from .client import CALLED_AE, CT_IMAGE_STORAGE, Did, Kind, Load, data_set, instance_uid
 from .measure import Row, RunError, Server, check_stored, free_port, make_keys, run_client, run_program
 from .peers import PEERS, Site
-from .report import Spread, number, spread, write
+from .report import Spread, footnote, number, spread, write
 
 SIZE = 4096
 PEERS_ASKED = ("storescp", "orthanc")
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         except RunError as error:
             print(error, file=sys.stderr)
             return 1
-    write("requestor", table(asked), options.write)
+    write("requestor", [*table(asked), "", footnote()], options.write)
     return 0
 
 
