@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rounds", type=int, default=5, metavar="N", help="how often every peer does every row (default 5)")
     add("--quick", action="store_true", help="about a fifth of the work: to see that it runs, not to quote")
     add("--peers", type=names_of(PEERS), default=[name for name in PEERS if name != "dimsetls-memory"], metavar="A,B",
-        help=f"of {', '.join(PEERS)} (default all but the last but one)")
+        help=f"of {', '.join(PEERS)} (default all but dimsetls-memory)")
     add("--rows", type=names_of(names), default=names, metavar="A,B", help=f"of {', '.join(names)} (default all)")
     add("--work", type=Path, metavar="DIR", help="where to store (default: in memory if there is room)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to this file")
@@ -139,16 +139,18 @@ def all_parts(arguments: Sequence[str]) -> int:
     """Everything that there is, one part after the other."""
     parser = argparse.ArgumentParser("python -m benchmarks all", description="Every part, with its defaults.")
     parser.add_argument("--quick", action="store_true", help="less of each: to see that it runs, not to quote")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this page as well")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put tables into this page, plots beside it")
     options = parser.parse_args(arguments)
     common = ["--write", str(options.write)] if options.write else []
     quick = ["--quick"] if options.quick else []
-    return max(
-        main([*common, *quick, *(["--rounds", "1"] if options.quick else [])]),
-        idle.main([*common, *(["--associations", "500", "--seconds", "2"] if options.quick else [])]),
-        memory.main([*common, *quick]),
-        growth.main([*common, *quick]),
-    )
+    with tempfile.TemporaryDirectory() as nowhere:
+        plots = (options.write.parent if options.write else Path(nowhere)) / "benchmarks"
+        return max(
+            main([*common, *quick, *(["--rounds", "1"] if options.quick else [])]),
+            idle.main([*common, *(["--associations", "500", "--seconds", "2"] if options.quick else [])]),
+            memory.main([*common, *quick]),
+            growth.main([*common, *quick, "--to", str(plots)]),
+        )
 
 
 def does(peer: Peer, row: Row) -> bool:

@@ -127,6 +127,8 @@ def main(arguments: Sequence[str]) -> int:
     add("--write", type=Path, metavar="FILE", help="put the table into this page as well")
     add("--draw", action="store_true", help="measure nothing, draw what is there once more")
     options = parser.parse_args(arguments)
+    if options.quick and options.to == DOCS:
+        parser.error("expected --to with --quick: such figures are not for docs/")
     file = options.to / "growth.json"
     failed = 0
     if not options.draw:

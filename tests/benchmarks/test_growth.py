@@ -72,6 +72,12 @@ def test_a_part_is_put_between_its_marks_and_nothing_else_changes(tmp_path: Path
         write("idle", ["x"], page)
 
 
+def test_what_is_measured_quickly_does_not_go_to_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        growth.main(["--quick"])
+    assert "expected --to with --quick" in capsys.readouterr().err
+
+
 @pytest.mark.peers
 def test_growth_is_measured_and_what_was_measured_before_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
