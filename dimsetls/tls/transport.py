@@ -30,6 +30,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from .transport_drain import MOST, take, write_whole
 from .transport_room import RECORD, PublicRoom, Room, shrink
 
 # Read of a socket at once: a PDU of the length that we announce. OpenSSL keeps a third more for each connection. Half
@@ -37,6 +38,7 @@ from .transport_room import RECORD, PublicRoom, Room, shrink
 _READ = 8 * RECORD
 _ROOM = _READ + 2 * RECORD  # with the rest of a record that was begun before, and space to look for one more
 _STEP = 8 * RECORD          # encrypted at once: a PDU that we send
+_BURST = 4 * _STEP          # sent at once, before others have their turn
 _FULL = 2**16               # of output that the network did not take yet; Twisted's own limit
 
 _rooms: list[PublicRoom] = []  # lent from read to read; as many as were ever in use at once
@@ -51,11 +53,13 @@ class _Output:
     """The way to the network.
 
     The first write after something came goes there at once, and not in the reactor's next turn: it is an answer that
-    somebody waits for. What is written behind it is gathered by the transport below. While that has something, this is
-    its producer, so as to hear when all is gone.
+    somebody waits for. What is written behind it is gathered by the transport below, unless it follows more than a
+    record: data in bulk goes at once too, and only now and then in the reactor's next turn, so that others have theirs.
+    While the transport below has something, this is its producer, so as to hear when all is gone.
     """
 
-    __slots__ = ("_below", "_is_paused", "_is_streaming", "_producer", "_queued", "_socket", "is_held", "is_prompt")
+    __slots__ = ("_below", "_burst", "_is_paused", "_is_streaming", "_producer", "_queued", "_socket", "is_held",
+                 "is_prompt")  # fmt: skip
 
     def __init__(self, below: Any) -> None:
         self._below = below
@@ -65,21 +69,23 @@ class _Output:
         self._producer: Any = None
         self._is_streaming = True
         self._is_paused = False
+        self._burst = 0  # bytes in bulk that were sent at once
         self.is_prompt = True
-        """Whether nothing was written since something came, or ever."""
+        """Whether nothing was written since something came, or ever; or only data in bulk."""
         self.is_held = False
         """Whether what the producer writes has to wait for the handshake."""
 
-    def write(self, data: bytes) -> None:
-        is_prompt, self.is_prompt = self.is_prompt, False
+    def write(self, lent: bytes | memoryview) -> None:
+        is_prompt, size, sent = self.is_prompt, len(lent), 0
+        self.is_prompt = is_bulk = size > RECORD and self._burst < _BURST
         if is_prompt and not self._queued and self._socket is not None:
-            try:
-                sent = self._socket.send(data)
-            except OSError:
-                sent = 0  # no room; or the connection is broken, and the transport below will find and tell it
-            if sent == len(data):
+            with suppress(OSError):  # no room; or it is broken, which the transport below will find and tell
+                sent = self._socket.send(lent)
+            if is_bulk:
+                self._burst += sent
+            if sent == size:
                 return
-            data = data[sent:]
+        data = bytes(lent[sent:])
         if IConsumer.providedBy(self._below):
             if not self._queued:
                 self._below.registerProducer(self, False)
@@ -130,7 +136,8 @@ class _Output:
     def resumeProducing(self) -> None:
         """All is gone; or we were registered a moment ago."""
         if self._queued:
-            self._queued = 0
+            self._queued = self._burst = 0
+            self.is_prompt = True
             self._below.unregisterProducer()  # or it could not be closed
             self._resume()
 
@@ -175,6 +182,7 @@ class TLSTransport(ProtocolWrapper):
         if isinstance(transport, Connection):
             transport.bufferSize = _READ
         self._connection = self._connect(self)
+        write_whole(self._connection)
         self._output = _Output(transport)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
         self._shake_hands()
@@ -248,30 +256,26 @@ class TLSTransport(ProtocolWrapper):
         elif end is not None:
             self._fail(end)
 
-    def _encrypt(self, data: bytes) -> None:
+    def _encrypt(self, data: bytes | memoryview) -> None:
         send, view, size, sent = self._connection.send, memoryview(data), len(data), 0
         try:
             while sent < size:
                 step = min(sent + _STEP, size)
                 while sent < step:
-                    sent += send(view[sent : sent + RECORD])
-                self._flush(min(size, _STEP) + RECORD)  # in one piece, with what each record has besides its data
+                    sent += send(view[sent:step])
+                self._flush()
         except SSL.WantReadError:  # the peer wants other keys first
-            self._pending.append(data[sent:])
+            self._pending.append(bytes(view[sent:]))
             self._output.hold()
         except SSL.Error as error:
             self._fail(error)
 
-    def _flush(self, most: int = RECORD) -> None:
+    def _flush(self) -> None:
         """Send what OpenSSL wants sent."""
-        try:
-            while True:
-                data = self._connection.bio_read(most)
-                self._output.write(data)
-                if len(data) < most:
-                    return
-        except SSL.WantReadError:
-            """There is nothing."""
+        while data := take(self._connection):
+            self._output.write(data)
+            if len(data) < MOST:
+                return
 
     def _fail(self, error: SSL.Error) -> None:
         told = CONNECTION_LOST if _is_end_of_file(error) else error.with_traceback(None)
@@ -293,13 +297,14 @@ class TLSTransport(ProtocolWrapper):
 
     # The protocol above -------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
+        """What a memoryview shows may change when this returns."""
         if self._is_over or not data or (self.disconnecting and not self._output.has_producer):
             return
         if self._is_up and not self._pending:
             self._encrypt(data)
         else:
-            self._pending.append(data)
+            self._pending.append(bytes(data))
             self._output.hold()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:

@@ -469,6 +469,30 @@ def test_a_whole_pdu_goes_in_one_piece(sockets):
     assert pair.server not in pair.server.reactor.writers
 
 
+def test_data_in_bulk_goes_at_once_and_then_lets_others_have_their_turn(sockets):
+    pair = sockets()
+    server, client = pair.users
+    producer = Producer()
+    server.transport.registerProducer(producer, True)
+    client.transport.write(b"question")
+    pair.pump()
+    pdu, writes = bytearray(8 * RECORD), 0
+    while producer.asked[-1:] != ["pause"]:
+        for at in range(0, len(pdu), RECORD):
+            pdu[at] = writes
+        server.transport.write(memoryview(pdu))
+        writes += 1
+        assert writes < 50, "the others never have their turn"
+        if pair.server not in pair.server.reactor.writers:
+            pair.read(pair.client)
+            pair.read(pair.client)  # one read is a little less than a PDU's records
+            assert len(client.received) == writes * len(pdu)
+    assert writes >= 4
+    pair.pump()
+    assert producer.asked[-1] == "resume"
+    assert client.received[:: len(pdu)] == bytes(range(writes))
+
+
 def test_a_peer_that_takes_nothing_stops_the_producer_until_it_takes_all(sockets):
     pair = sockets()
     server, client = pair.users

@@ -1,0 +1,38 @@
+"""The way out of OpenSSL: a PDU as it is written in one call, and its records in memory that is used again."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
+
+from .transport_room import IS_KNOWN, RECORD
+
+MOST = 8 * RECORD + RECORD
+"""Bytes that are taken at once: eight full records, each with what it has besides its data, and some."""
+
+_octets = bytearray(MOST)
+_view = memoryview(_octets)
+_start = ffi.from_buffer(_octets)
+
+
+def write_whole(connection: SSL.Connection) -> None:
+    """Let a write take all of its bytes, and not the first record of them, where we know how to ask for that."""
+    if IS_KNOWN:
+        lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+
+
+def public_take(connection: SSL.Connection) -> bytes | memoryview:
+    """What waits to be sent, up to MOST bytes of it; nothing: there is none."""
+    try:
+        return connection.bio_read(MOST)
+    except SSL.WantReadError:
+        return b""
+
+
+def bound_take(connection: SSL.Connection) -> bytes | memoryview:
+    """The same through the bindings that pyOpenSSL uses, in memory that is only valid until the next call."""
+    taken = lib.BIO_read(connection._from_ssl, _start, MOST)
+    return _view[:taken] if taken > 0 else b""
+
+
+take = bound_take if IS_KNOWN else public_take
