@@ -14,6 +14,8 @@ SHORT_VRS: Final = frozenset(
 _PREAMBLE = 128
 _HEADER = struct.Struct("<HH2sH")
 _LONGEST_VALUE = 66  # bytes; a UID has at most 64 (PS3.5 §6.2), and one that has more must not be cut to one
+_LONG_HEADER = 12  # bytes
+_WINDOW = 1024  # bytes read at once: nearly always all of it
 _MOST = 1 << 20  # bytes of file meta information; private information may be in it
 
 
@@ -39,24 +41,29 @@ def read_file_meta(file: BinaryIO) -> FileMeta | None:
 
     None if it is no such file, or has more than 1 MiB of it. Raises OSError.
     """
-    start = file.tell()
-    if file.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM":
+    start, window = file.tell(), file.read(_WINDOW)
+    if window[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
         return None
-    values, offset = dict.fromkeys((0x0002, 0x0003, 0x0010, 0x0017, 0x0018), ""), _PREAMBLE + 4
+    values, offset, begun = dict.fromkeys((0x0002, 0x0003, 0x0010, 0x0017, 0x0018), ""), _PREAMBLE + 4, 0
     # The group ends where another begins: its length element is not always there, nor always right.
-    while len(header := file.read(8)) == 8:
-        group, element, vr, length = _HEADER.unpack(header)
+    while True:
+        if offset - begun + _LONG_HEADER + _LONGEST_VALUE > len(window):
+            file.seek(start + offset)
+            window, begun = file.read(_WINDOW), offset
+        at = offset - begun
+        if len(window) - at < 8:
+            break
+        group, element, vr, length = _HEADER.unpack_from(window, at)
         if group != 0x0002:
             break
-        offset += 8
+        value = at + 8
         if vr not in SHORT_VRS:
-            length = int.from_bytes(file.read(4), "little")
-            offset += 4
-        if offset + length > _MOST:
+            length, value = int.from_bytes(window[value : value + 4], "little"), at + _LONG_HEADER
+        offset = begun + value + length
+        if offset > _MOST:
             return None
         if element in values:
-            values[element] = file.read(min(length, _LONGEST_VALUE)).rstrip(b"\0 ").decode("ascii", "replace")
-        offset += length
-        file.seek(start + offset)
+            text = window[value : value + min(length, _LONGEST_VALUE)]
+            values[element] = text.rstrip(b"\0 ").decode("ascii", "replace")
     file.seek(start + offset)
     return FileMeta(values[0x0010], offset, values[0x0002], values[0x0003], values[0x0017], values[0x0018])
