@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
@@ -69,17 +69,30 @@ class Instance:
         dataset = cast("Dataset", what)
         return cls(*_of_dataset(dataset), dataset, convert)
 
+    def open(self) -> FileIO | None:
+        """The file that is named, at the data set; None where the source is no name of one.
+
+        Raises OSError, and `InstanceError` where it holds another instance by now.
+        """
+        if not isinstance(self.source, os.PathLike):
+            return None
+        file = FileIO(self.source)
+        try:
+            found = read_meta(file, os.fspath(self.source))
+            if found != (self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax):
+                raise InstanceError(f"{os.fspath(self.source)} holds {found}, and no longer what it did")
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
     async def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
         """The data set, in pieces of any size; of about `size` bytes where that is ours to choose."""
         source = self.source
-        if isinstance(source, os.PathLike):
-            # Read in the reactor thread: a piece is a copy from the page cache, which the kernel fills ahead.
-            with open(source, "rb") as file:
-                if hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-                found = read_meta(file, os.fspath(source))
-                if found != (self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax):
-                    raise InstanceError(f"{os.fspath(source)} holds {found}, and no longer what it did")
+        if (file := self.open()) is not None:
+            with file:
                 while piece := file.read(size):
                     yield piece
         elif isinstance(source, bytes | memoryview):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from ..errors import DimsetlsError, LocalProtocolError, RemoteProtocolError
 from ..tls.faults import TransportFault
 from ..ul.negotiation import AcceptedContext
 from .datasets import LARGEST
-from .outbox import Outbox, Piece
+from .outbox import DataSet, Outbox, Piece
 from .requests import StoreRequest
 from .stream import HIGH_WATER
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .performing import PerformingUser
     from .protocol import AssociationProtocol
 
-Pieces = Callable[[int], AsyncIterator[Piece]]
 StoreHandler = Callable[[StoreRequest], Awaitable[int]]
 
 MOST_HELD = 8 * LARGEST
@@ -40,16 +39,18 @@ class Invocation:
     """One operation of ours: what is to be sent, and its responses as they come."""
 
     __slots__ = ("_octets", "_responses", "_waiting", "context", "data", "deadline", "error", "is_final", "is_heard",
-                 "is_sent", "is_started", "message", "moved", "pdus", "store")  # fmt: skip
+                 "is_sent", "is_started", "message", "moved", "pdus", "sent", "store")  # fmt: skip
 
     def __init__(
-        self, context: AcceptedContext, message: RequestMessage, data: bytes | Pieces | None,
-        store: StoreHandler | None, moved: Callable[[], None],
+        self, context: AcceptedContext, message: RequestMessage, data: bytes | DataSet | None,
+        store: StoreHandler | None, sent: Callable[[int], object] | None, moved: Callable[[], None],
     ) -> None:  # fmt: skip
         self.context = context
         self.message = message
         self.data = data
         self.store = store
+        self.sent = sent or _nobody
+        """Is told the octets of a data set that was not in memory, as they go out."""
         self.moved = moved
         """Called when a response was taken."""
         self.deadline: IDelayedCall | None = None
@@ -166,13 +167,14 @@ class InvokingUser:
         self,
         context: AcceptedContext,
         message: RequestMessage,
-        data: bytes | Pieces | None = None,
+        data: bytes | DataSet | None = None,
         store: StoreHandler | None = None,
+        sent: Callable[[int], object] | None = None,
     ) -> Invocation:
         """Send a request as soon as it has its turn. `store` takes the instances of a C-GET."""
         if message.message_id in self._invoked:
             raise LocalProtocolError(f"message ID {message.message_id} is in use")
-        invocation = Invocation(context, message, data, store, self._pace)
+        invocation = Invocation(context, message, data, store, sent, self._pace)
         self._invoked[message.message_id] = invocation
         self._waiting.append(invocation)
         self._pace()
@@ -251,10 +253,10 @@ class InvokingUser:
         has_data = data is not None
         try:
             command = write_command(message.command(has_data))
-            if callable(data):
-                await self._outbox.stream(context_id, command, data, lambda: invocation.is_final)
-            else:
+            if data is None or isinstance(data, bytes):
                 await self._outbox.send(context_id, command, data, is_paced=has_data)
+            else:
+                await self._outbox.stream(context_id, command, data, lambda: invocation.is_final, invocation.sent)
         except Exception as error:
             # Whatever the source of a data set raises. A message cannot be taken back: what has begun ends in an abort.
             if self._outbox.is_inside_message:
@@ -338,6 +340,10 @@ class _Collector:
 
     def end(self) -> None:
         self._finished(bytes(self._data))
+
+
+def _nobody(octets: int) -> None:
+    """Who is told where nobody asked."""
 
 
 def _discard(sending: dict[Deferred[None], None], which: Deferred[None], result: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.threads import deferToThread
@@ -40,8 +40,8 @@ from ..ul.negotiation import AcceptedContext
 from .datasets import UnreadableDataSet, decode, encode
 from .events import Parties
 from .instances import NATIVE, Instance
-from .invoking import Invocation, InvokingUser, Pieces, StoreHandler
-from .outbox import Outbox, Piece
+from .invoking import Invocation, InvokingUser, StoreHandler
+from .outbox import DataSet, Outbox
 from .responses import Matches, Retrieval, raise_failure
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ class Operations:
         message = CStoreRQ(
             self.new_message_id(), instance.sop_class_uid, instance.sop_instance_uid, priority, title, number
         )
-        pieces = cast(Callable[[int], AsyncGenerator[Piece, None]], instance.pieces)
-        if sent is not None:
-            pieces = _counted(pieces, sent)
-        response, _ = await self._final(self._invoke(context, message, pieces))
+        response, _ = await self._final(self._invoke(context, message, instance, sent=sent))
         return cast(CStoreRSP, response)
 
     def find(self, sop_class_uid: str, identifier: Dataset | bytes, *, priority: int = Priority.MEDIUM) -> Matches:
@@ -254,11 +251,12 @@ class Operations:
         self,
         context: AcceptedContext,
         message: RequestMessage,
-        data: bytes | Pieces | None = None,
+        data: bytes | DataSet | None = None,
         store: StoreHandler | None = None,
+        sent: Callable[[int], object] | None = None,
     ) -> Invocation:
         self.check_usable()
-        return self._invoking.invoke(context, message, data, store)
+        return self._invoking.invoke(context, message, data, store, sent)
 
     async def _final(self, invocation: Invocation) -> tuple[ResponseMessage, bytes]:
         try:
@@ -297,21 +295,6 @@ class Operations:
             return
         command = write_command(CCancelRQ(invocation.message.message_id).command())
         await self._outbox.send(invocation.context.context_id, command, is_paced=True)
-
-
-def _counted(
-    pieces: Callable[[int], AsyncGenerator[Piece, None]], sent: Callable[[int], object]
-) -> Callable[[int], AsyncGenerator[Piece, None]]:
-    async def counted(size: int) -> AsyncGenerator[Piece, None]:
-        source = pieces(size)
-        try:
-            async for piece in source:
-                yield piece
-                sent(len(piece))
-        finally:
-            await source.aclose()
-
-    return counted
 
 
 def _encoded(dataset: Dataset | bytes, context: AcceptedContext) -> bytes:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from io import FileIO
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import DeferredLock
 
 from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments
+from .frames import lent
 
 if TYPE_CHECKING:
     from .protocol import AssociationProtocol
 
 Piece = bytes | memoryview
+
+
+class DataSet(Protocol):
+    """A data set that is not in memory: in a file, or piece by piece from anywhere."""
+
+    def open(self) -> FileIO | None:
+        """The file that it is in, at its first byte, and up to the end; None where it is in none."""
+
+    def pieces(self, size: int) -> AsyncIterator[Piece]:
+        """The data set, in pieces of any size; of about `size` bytes where that is ours to choose."""
 
 
 class Outbox:
@@ -47,34 +60,62 @@ class Outbox:
         self._protocol.send_data(pdus, is_paced=is_paced)
 
     async def stream(
-        self,
-        context_id: int,
-        command: bytes,
-        open_pieces: Callable[[int], AsyncGenerator[Piece, None] | AsyncIterator[Piece]],
-        is_answered: Callable[[], bool],
-    ) -> None:
-        """Send a message whose data set comes in pieces, no faster than the peer takes it.
+        self, context_id: int, command: bytes, data: DataSet, is_answered: Callable[[], bool],
+        sent: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        """Send a message whose data set comes from elsewhere, no faster than the peer takes it; `sent` is told octets.
 
         What the peer refuses before it has all of it is ended there (PS3.7 §9.3.1.3). Raises what the source raises.
         """
-        size = (min(self._maximum_length or LARGEST_PDU_LENGTH, LARGEST_PDU_LENGTH) - 6) & ~1
         async with self._lock:
-            pieces = open_pieces(size)
-            blocks = _blocks(pieces, size)
-            try:
-                pdus = write_fragments(context_id, True, command, self._maximum_length)
-                async for block, is_last in blocks:
-                    await self._protocol.output()
-                    is_last = is_last or is_answered()
-                    pdus += write_fragments(context_id, False, block, self._maximum_length, is_last=is_last)
-                    self._protocol.send_data(pdus, is_paced=True)
-                    pdus, self.is_inside_message = [], not is_last
-                    if is_last:
-                        break
-            finally:
-                await blocks.aclose()
-                if isinstance(pieces, AsyncGenerator):
-                    await pieces.aclose()
+            pdus = write_fragments(context_id, True, command, self._maximum_length)
+            if (file := data.open()) is None:
+                await self._relay(context_id, pdus, data, is_answered, sent)
+            else:
+                with file:
+                    await self._copy(context_id, pdus, file, is_answered, sent)
+
+    async def _copy(
+        self, context_id: int, pdus: list[bytes], file: FileIO, is_answered: Callable[[], bool],
+        sent: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        """A data set from its file. It is read here: a piece is a copy from the page cache, which the kernel fills."""
+        protocol, left = self._protocol, os.fstat(file.fileno()).st_size - file.tell()
+        with lent(context_id, self._size, left) as frames:
+            frames.put(b"".join(pdus))
+            while not frames.is_last:
+                if protocol.is_stalled:
+                    await protocol.output()
+                octets = frames.read(file, is_answered())
+                protocol.send_lent(frames.take())
+                self.is_inside_message = not frames.is_last
+                sent(octets)
+
+    async def _relay(
+        self, context_id: int, pdus: list[bytes], data: DataSet, is_answered: Callable[[], bool],
+        sent: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        pieces = data.pieces(self._size)
+        blocks = _blocks(pieces, self._size)
+        try:
+            async for block, is_last in blocks:
+                await self._protocol.output()
+                is_last = is_last or is_answered()
+                pdus += write_fragments(context_id, False, block, self._maximum_length, is_last=is_last)
+                self._protocol.send_data(pdus, is_paced=True)
+                pdus, self.is_inside_message = [], not is_last
+                sent(len(block))
+                if is_last:
+                    break
+        finally:
+            await blocks.aclose()
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+
+    @property
+    def _size(self) -> int:
+        """Octets of data in one PDU; an even number of them."""
+        return (min(self._maximum_length or LARGEST_PDU_LENGTH, LARGEST_PDU_LENGTH) - 6) & ~1
 
 
 async def _blocks(pieces: AsyncIterator[Piece], size: int) -> AsyncGenerator[tuple[Piece, bool], None]:

@@ -213,8 +213,14 @@ class AssociationProtocol(Protocol):
         Who paces waits for `output` before each call. Whoever does not, answers: then no further request is read
         from a peer that takes no answers.
         """
+        self._write(b"".join(pdus), is_paced)
+
+    def send_lent(self, pdus: memoryview) -> None:
+        """The same, paced, out of memory that the caller uses again when this returns."""
+        self._write(pdus if isinstance(self.transport, TLSTransport) else bytes(pdus), True)
+
+    def _write(self, data: bytes | memoryview, is_paced: bool) -> None:
         self._provider.check_data_request()
-        data = b"".join(pdus)
         self._is_paced = is_paced
         self._has_answered = True
         self.transport.write(data)

@@ -23,7 +23,8 @@ from .pdus import (
 _PDU_HEADER = struct.Struct(">BxI").pack
 _ITEM_HEADER = struct.Struct(">BxH").pack
 _PDV_HEADER = struct.Struct(">IBB").pack
-_SINGLE_PDV_HEADER = struct.Struct(">BxIIBB").pack
+_SINGLE_PDV = struct.Struct(">BxIIBB")
+_SINGLE_PDV_HEADER = _SINGLE_PDV.pack
 _P_DATA_TF = int(PDUType.P_DATA_TF)
 
 
@@ -75,6 +76,15 @@ def write_fragments(
         n, control = len(piece), kind | last if start + room >= size else kind
         pdus.append(_SINGLE_PDV_HEADER(_P_DATA_TF, n + 6, n + 2, context_id, control) + piece)
     return pdus
+
+
+P_DATA_HEADER = _SINGLE_PDV.size
+"""Bytes of a P-DATA-TF PDU with one PDV that come before the data."""
+
+
+def put_p_data_header(buffer: bytearray | memoryview, at: int, octets: int, context_id: int, is_last: bool) -> None:
+    """Begin a P-DATA-TF PDU with one PDV, whose `octets` of a data set the buffer has, or will have, behind it."""
+    _SINGLE_PDV.pack_into(buffer, at, _P_DATA_TF, octets + 6, octets + 2, context_id, 2 if is_last else 0)
 
 
 LARGEST_PDU_LENGTH = 131066
