@@ -105,26 +105,33 @@ def mismatch(request: RequestMessage, response: ResponseMessage) -> str | None:
     """
     if type(response) is not request.RESPONSE:
         return f"{response.name} came in answer to {request.name}"
-    for name, element, _ in elements_of(request.RESPONSE):
-        got = getattr(response, name)
-        match element:
-            case Element.MESSAGE_ID_BEING_RESPONDED_TO:
-                expected: object = request.message_id
-            case Element.AFFECTED_SOP_CLASS_UID:
-                expected = request.sop_class_uid
-            case Element.AFFECTED_SOP_INSTANCE_UID:
-                expected = request.sop_instance_uid
-            case Element.EVENT_TYPE_ID | Element.ACTION_TYPE_ID:
-                expected = getattr(request, name)
-            case _:
-                continue
-        if None not in (got, expected) and got != expected:
+    for name, asked, element in _repeated(type(response)):
+        got, expected = getattr(response, name), getattr(request, asked)
+        if got != expected and None not in (got, expected):
             return f"{response.name} has {repr(got)[:66]} in {element.name}, {request.name} had {expected!r}"
     if isinstance(response, NCreateRSP) and request.sop_instance_uid is None:
         was_created = status_class(response.status) in (StatusClass.SUCCESS, StatusClass.WARNING)
         if was_created and not is_valid_uid(response.affected_sop_instance_uid or ""):
             return "N-CREATE-RSP does not say by a UID what was created"
     return None
+
+
+def _repeated(kind: type[ResponseMessage]) -> tuple[tuple[str, str, Element], ...]:
+    """The fields of a response that repeat one of its request: their names in both, and their elements."""
+    if kind not in _repetitions:
+        _repetitions[kind] = tuple(
+            (name, _REPEATED.get(element, name), element) for name, element, _ in elements_of(kind)
+            if element in _REPEATED or element in (Element.EVENT_TYPE_ID, Element.ACTION_TYPE_ID)
+        )  # fmt: skip
+    return _repetitions[kind]
+
+
+_repetitions: dict[type, tuple[tuple[str, str, Element], ...]] = {}
+_REPEATED = {
+    Element.MESSAGE_ID_BEING_RESPONDED_TO: "message_id",
+    Element.AFFECTED_SOP_CLASS_UID: "sop_class_uid",
+    Element.AFFECTED_SOP_INSTANCE_UID: "sop_instance_uid",
+}
 
 
 def _judge(element: Element, value: object) -> None:
