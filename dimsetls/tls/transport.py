@@ -30,7 +30,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from .transport_drain import MOST, take, write_whole
+from .transport_drain import MOST, take, write, write_whole
 from .transport_room import RECORD, PublicRoom, Room, shrink
 
 # Read of a socket at once: a PDU of the length that we announce. OpenSSL keeps a third more for each connection. Half
@@ -38,7 +38,7 @@ from .transport_room import RECORD, PublicRoom, Room, shrink
 _READ = 8 * RECORD
 _ROOM = _READ + 2 * RECORD  # with the rest of a record that was begun before, and space to look for one more
 _STEP = 8 * RECORD          # encrypted at once: a PDU that we send
-_BURST = 4 * _STEP          # sent at once, before others have their turn
+_BURST = 5 * _STEP          # bytes that are sent at once, before others have their turn
 _FULL = 2**16               # of output that the network did not take yet; Twisted's own limit
 
 _rooms: list[PublicRoom] = []  # lent from read to read; as many as were ever in use at once
@@ -58,8 +58,7 @@ class _Output:
     While the transport below has something, this is its producer, so as to hear when all is gone.
     """
 
-    __slots__ = ("_below", "_burst", "_is_paused", "_is_streaming", "_producer", "_queued", "_socket", "is_held",
-                 "is_prompt")  # fmt: skip
+    __slots__ = ("_below", "_is_paused", "_is_streaming", "_producer", "_queued", "_socket", "allowance", "is_held")
 
     def __init__(self, below: Any) -> None:
         self._below = below
@@ -69,20 +68,17 @@ class _Output:
         self._producer: Any = None
         self._is_streaming = True
         self._is_paused = False
-        self._burst = 0  # bytes in bulk that were sent at once
-        self.is_prompt = True
-        """Whether nothing was written since something came, or ever; or only data in bulk."""
+        self.allowance = _BURST
+        """Bytes that may go at once, until something comes; a short write takes all of it."""
         self.is_held = False
         """Whether what the producer writes has to wait for the handshake."""
 
     def write(self, lent: bytes | memoryview) -> None:
-        is_prompt, size, sent = self.is_prompt, len(lent), 0
-        self.is_prompt = is_bulk = size > RECORD and self._burst < _BURST
-        if is_prompt and not self._queued and self._socket is not None:
+        allowance, size, sent = self.allowance, len(lent), 0
+        self.allowance = allowance - size if size > RECORD else 0
+        if allowance > 0 and not self._queued and self._socket is not None:
             with suppress(OSError):  # no room; or it is broken, which the transport below will find and tell
                 sent = self._socket.send(lent)
-            if is_bulk:
-                self._burst += sent
             if sent == size:
                 return
         data = bytes(lent[sent:])
@@ -136,8 +132,7 @@ class _Output:
     def resumeProducing(self) -> None:
         """All is gone; or we were registered a moment ago."""
         if self._queued:
-            self._queued = self._burst = 0
-            self.is_prompt = True
+            self._queued, self.allowance = 0, _BURST
             self._below.unregisterProducer()  # or it could not be closed
             self._resume()
 
@@ -190,7 +185,7 @@ class TLSTransport(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
             return
-        self._output.is_prompt = True
+        self._output.allowance = _BURST
         self._connection.bio_write(data)
         if not self._is_up:
             self._shake_hands()
@@ -230,7 +225,7 @@ class TLSTransport(ProtocolWrapper):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             self._write_pending()
-            if self._output.is_prompt and not self._is_over:  # our last words of it went not with others
+            if self._output.allowance and not self._is_over:  # our last words of it went not with others
                 self._flush()
 
     def _receive(self) -> None:
@@ -257,12 +252,12 @@ class TLSTransport(ProtocolWrapper):
             self._fail(end)
 
     def _encrypt(self, data: bytes | memoryview) -> None:
-        send, view, size, sent = self._connection.send, memoryview(data), len(data), 0
+        view, size, sent = memoryview(data), len(data), 0
         try:
             while sent < size:
                 step = min(sent + _STEP, size)
                 while sent < step:
-                    sent += send(view[sent:step])
+                    sent += write(self._connection, view[sent:step])
                 self._flush()
         except SSL.WantReadError:  # the peer wants other keys first
             self._pending.append(bytes(view[sent:]))

@@ -35,4 +35,17 @@ def bound_take(connection: SSL.Connection) -> bytes | memoryview:
     return _view[:taken] if taken > 0 else b""
 
 
-take = bound_take if IS_KNOWN else public_take
+def public_write(connection: SSL.Connection, data: memoryview) -> int:
+    """Have some of it encrypted, all of it where we know how to ask for that; how many bytes."""
+    return connection.send(data)
+
+
+def bound_write(connection: SSL.Connection, data: memoryview) -> int:
+    """The same through the bindings."""
+    taken: int = lib.SSL_write(connection._ssl, ffi.from_buffer(data), len(data))
+    if taken <= 0:
+        connection._raise_ssl_error(connection._ssl, taken)
+    return taken
+
+
+take, write = (bound_take, bound_write) if IS_KNOWN else (public_take, public_write)
