@@ -22,6 +22,7 @@ from ..ul.negotiation import AcceptedContext
 from .datasets import LARGEST
 from .outbox import DataSet, Outbox, Piece
 from .requests import StoreRequest
+from .running import start
 from .stream import HIGH_WATER
 
 if TYPE_CHECKING:
@@ -244,9 +245,10 @@ class InvokingUser:
             invocation = self._waiting.pop(0)
             invocation.is_started = True
             self._active[invocation] = None
-            sending = Deferred.fromCoroutine(self._send(invocation))
-            self._sending[sending] = None
-            sending.addBoth(partial(_discard, self._sending, sending))
+            sending = start(self._send(invocation))
+            if sending is not None:
+                self._sending[sending] = None
+                sending.addBoth(partial(_discard, self._sending, sending))
 
     async def _send(self, invocation: Invocation) -> None:
         context_id, message, data = invocation.context.context_id, invocation.message, invocation.data

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from io import FileIO
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred
 
 from ..ul.writer import LARGEST_PDU_LENGTH, write_fragments
 from .frames import lent
@@ -34,7 +34,8 @@ class Outbox:
     def __init__(self, protocol: AssociationProtocol, maximum_length: int) -> None:
         self._protocol = protocol
         self._maximum_length = maximum_length
-        self._lock = DeferredLock()
+        self._is_taken = False
+        self._waiting: list[Deferred[None]] = []
         self.is_inside_message = False
         """Whether a message has begun and not ended; if its data set fails, the association cannot go on."""
 
@@ -45,13 +46,16 @@ class Outbox:
 
         Raises `LocalProtocolError` where the association is over.
         """
-        if not self._lock.locked and not (is_paced and self._protocol.is_stalled):  # there is nobody to wait for
+        if not self._is_taken and not (is_paced and self._protocol.is_stalled):  # there is nobody to wait for
             self._send(context_id, command, data, is_paced)
             return
-        async with self._lock:
+        await self._turn()
+        try:
             if is_paced:
                 await self._protocol.output()
             self._send(context_id, command, data, is_paced)
+        finally:
+            self._next()
 
     def _send(self, context_id: int, command: bytes, data: bytes | None, is_paced: bool) -> None:
         pdus = write_fragments(context_id, True, command, self._maximum_length)
@@ -67,13 +71,34 @@ class Outbox:
 
         What the peer refuses before it has all of it is ended there (PS3.7 §9.3.1.3). Raises what the source raises.
         """
-        async with self._lock:
+        await self._turn()
+        try:
             pdus = write_fragments(context_id, True, command, self._maximum_length)
             if (file := data.open()) is None:
                 await self._relay(context_id, pdus, data, is_answered, sent)
             else:
                 with file:
                     await self._copy(context_id, pdus, file, is_answered, sent)
+        finally:
+            self._next()
+
+    # Turns. Not by DeferredLock, which makes a Deferred also where nobody else sends. -------------------------------
+
+    async def _turn(self) -> None:
+        """Wait until no other message is being sent."""
+        if self._is_taken:
+            waiting: Deferred[None] = Deferred(self._waiting.remove)
+            self._waiting.append(waiting)
+            await waiting
+        self._is_taken = True
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0).callback(None)
+        else:
+            self._is_taken = False
+
+    # A data set ----------------------------------------------------------------------------------------------------
 
     async def _copy(
         self, context_id: int, pdus: list[bytes], file: FileIO, is_answered: Callable[[], bool],

@@ -109,7 +109,7 @@ class Sending:
         self._error: BaseException | None = None
         self._tried = self._opened = 0
         """Associations that there are or may be, and those that there are."""
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     # For whoever reads the results ---------------------------------------------------------------------------------
 
@@ -188,7 +188,8 @@ class Sending:
             self._wake()
 
     async def _look_at(self, number: int, what: Sendable) -> None:
-        await self._until(lambda: len(self._ahead) < AHEAD)
+        if len(self._ahead) >= AHEAD:
+            await self._until(lambda: len(self._ahead) <= AHEAD // 2)  # not for each, which costs as much as a C-STORE
         try:
             instance = Instance.of(what, convert=self._convert)
         except InstanceError as error:
@@ -281,14 +282,16 @@ class Sending:
     async def _until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
             waiting: Deferred[None] = Deferred()
-            self._waiting.append(waiting)
+            self._waiting.append((is_so, waiting))
             await waiting
 
     def _wake(self) -> None:
-        """Something has changed: let all who wait look."""
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(None)
+        """Something has changed: let those go on for whom it is so now."""
+        ready = [each for each in self._waiting if each[0]()]
+        if ready:
+            self._waiting = [each for each in self._waiting if each not in ready]
+            for _, waiting in ready:
+                waiting.callback(None)
 
 
 async def _all(coroutines: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
