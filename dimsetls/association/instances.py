@@ -23,7 +23,7 @@ from .part10 import read_file_meta
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
 
-    Source: TypeAlias = os.PathLike[str] | bytes | memoryview | AsyncIterable[bytes] | BinaryIO | Dataset
+    Source: TypeAlias = str | os.PathLike[str] | bytes | memoryview | AsyncIterable[bytes] | BinaryIO | Dataset
     Sendable: TypeAlias = "Instance | str | os.PathLike[str] | bytes | BinaryIO | Dataset"
 
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
@@ -55,7 +55,7 @@ class Instance:
         if isinstance(what, str | os.PathLike):
             path = os.fspath(what)
             try:
-                with open(path, "rb") as file:
+                with FileIO(path) as file:
                     return cls(*read_meta(file, path), Path(path), convert)
             except OSError as error:
                 raise InstanceError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -74,7 +74,7 @@ class Instance:
 
         Raises OSError, and `InstanceError` where it holds another instance by now.
         """
-        if not isinstance(self.source, os.PathLike):
+        if not isinstance(self.source, str | os.PathLike):
             return None
         file = FileIO(self.source)
         try:
@@ -134,7 +134,7 @@ class Instance:
     def _dataset(self) -> Dataset:
         from pydicom import dcmread
 
-        if isinstance(self.source, os.PathLike):
+        if isinstance(self.source, str | os.PathLike):
             return dcmread(self.source)
         if isinstance(self.source, bytes | memoryview):
             return part10(self, bytes(self.source))

@@ -6,10 +6,12 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
+from io import FileIO
 
-from ...association.instances import Instance
+from ...association.instances import Instance, read_meta
 from ...errors import InstanceError
 
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -37,16 +39,22 @@ class Gathered:
 def gather(places: Iterable[str], *, convert: bool = False) -> Gathered:
     """Look at every file that is named, lies in a folder that is named, or matches a pattern; each of them once."""
     found, seen, passed_over, walked = Gathered(), set[str](), set[str](), set[str]()
+    real_folder = lru_cache(64)(os.path.realpath)  # which asks the system for each part, for all files of it the same
 
     def take(path: str, is_named: bool) -> None:
-        if (real := os.path.realpath(path)) in seen:
+        if (real := _real(path, real_folder)) in seen:
             return
         try:
-            if not is_named and not _is_part10(path):
+            status = os.stat(path)
+            if not is_named and not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
                 passed_over.add(real)
                 return
-            seen.add(real)
-            file = File(path, os.path.getsize(path), Instance.of(path, convert=convert))
+            with FileIO(path) as content:
+                if not is_named and os.pread(content.fileno(), 132, 0)[128:] != b"DICM":
+                    passed_over.add(real)
+                    return
+                seen.add(real)
+                file = File(path, status.st_size, Instance(*read_meta(content, path), path, convert))
         except (InstanceError, OSError) as error:
             seen.add(real)
             found.problems.append((path, _words(path, error)))
@@ -89,11 +97,12 @@ def remaining(files: Sequence[File], acknowledged: Set[str]) -> list[File]:
     return [file for file in files if file.instance.sop_instance_uid not in uids]
 
 
-def _is_part10(path: str) -> bool:
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        return False  # a pipe would be waited for
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _real(path: str, real_folder: Callable[[str], str]) -> str:
+    """The file that is meant, whatever links lead there."""
+    folder, name = os.path.split(path)
+    if name in ("", os.curdir, os.pardir) or os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(real_folder(folder), name)
 
 
 def _words(path: str, error: Exception) -> str:
