@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from .plain import encode_plain
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -70,17 +71,24 @@ def encode(dataset: Dataset, transfer_syntax: str) -> bytes:
 
     Raises whatever pydicom does for a value that cannot be written.
     """
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_dataset
-
-    file = DicomBytesIO()
-    file.is_implicit_VR, file.is_little_endian = _encoding(transfer_syntax)
-    write_dataset(file, dataset)
-    data = file.getvalue()
+    implicit, little = _encoding(transfer_syntax)
+    data = encode_plain(dataset, implicit) if little else None
+    if data is None:
+        data = _written(dataset, implicit, little)
     if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         data = deflater.compress(data) + deflater.flush()
     return data + b"\0" * (len(data) & 1)
+
+
+def _written(dataset: Dataset, implicit: bool, little: bool) -> bytes:
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = implicit, little
+    write_dataset(file, dataset)
+    return file.getvalue()
 
 
 def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
