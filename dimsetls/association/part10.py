@@ -44,26 +44,27 @@ def read_file_meta(file: BinaryIO) -> FileMeta | None:
     start, window = file.tell(), file.read(_WINDOW)
     if window[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
         return None
-    values, offset, begun = dict.fromkeys((0x0002, 0x0003, 0x0010, 0x0017, 0x0018), ""), _PREAMBLE + 4, 0
+    values, at, begun = dict.fromkeys((0x0002, 0x0003, 0x0010, 0x0017, 0x0018), ""), _PREAMBLE + 4, 0
     # The group ends where another begins: its length element is not always there, nor always right.
     while True:
-        if offset - begun + _LONG_HEADER + _LONGEST_VALUE > len(window):
-            file.seek(start + offset)
-            window, begun = file.read(_WINDOW), offset
-        at = offset - begun
-        if len(window) - at < 8:
-            break
+        if at + _LONG_HEADER + _LONGEST_VALUE > len(window):
+            if (begun := begun + at) > _MOST:
+                return None
+            file.seek(start + begun)
+            window, at = file.read(_WINDOW), 0
+            if len(window) < 8:
+                break
         group, element, vr, length = _HEADER.unpack_from(window, at)
         if group != 0x0002:
             break
-        value = at + 8
+        at += 8
         if vr not in SHORT_VRS:
-            length, value = int.from_bytes(window[value : value + 4], "little"), at + _LONG_HEADER
-        offset = begun + value + length
-        if offset > _MOST:
-            return None
+            length = int.from_bytes(window[at : at + 4], "little")
+            at += 4
         if element in values:
-            text = window[value : value + min(length, _LONGEST_VALUE)]
+            text = window[at : at + min(length, _LONGEST_VALUE)]
             values[element] = text.rstrip(b"\0 ").decode("ascii", "replace")
+        at += length
+    offset = begun + at
     file.seek(start + offset)
     return FileMeta(values[0x0010], offset, values[0x0002], values[0x0003], values[0x0017], values[0x0018])
