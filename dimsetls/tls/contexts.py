@@ -107,11 +107,14 @@ class ServerConnectionCreator:
             served.append((new[0].replace("*", "any"), material))
         self.served = tuple(served)
         """What is presented, each with a name to ask for it by."""
+        self.rekeyed: Callable[[], object] = lambda: None
+        """Called when the tickets have got another key."""
         self._make_contexts()
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
         if self._tickets is not None and self._tickets.is_key_worn:
             self._make_contexts()
+            self.rekeyed()
         return self._connection(self._context, is_server=True)
 
     def _make_contexts(self) -> None:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from ..errors import ConfigurationError
-from . import flights
+from . import flights, tickets
 from .bindings import (
     CAN_RESTRICT_GROUPS,
     may_resume_without_key_exchange,
@@ -64,6 +64,23 @@ def verify(creator: ServerConnectionCreator | ClientConnectionCreator, policy: T
             f"OpenSSL does not keep the TLS profile {policy.name}: {difference}; see what {where} sets"
             for difference in found
         ))
+
+
+def key_name(creator: ServerConnectionCreator) -> bytes:
+    """The name of the key that the creator makes tickets with, as a ticket shows it; empty if it makes none.
+
+    OpenSSL tells it nowhere else. The stand-in shows no certificate, and its session ends here.
+    """
+    nobody = _stand_in(SSL.TLS_CLIENT_METHOD, creator.policy)
+    server, client, again = creator.serverConnectionForTLS(None), _calling(nobody, None), _calling(nobody, None)
+    server.set_verify(SSL.VERIFY_NONE)
+    if not _meet(server, client) or (session := client.get_session()) is None:
+        return b""
+    again.set_session(session)
+    _step(again)
+    name = tickets.key_name(_written(again))
+    assert isinstance(name, bytes)
+    return name
 
 
 def _judge_key(policy: TLSPolicy, material: KeyMaterial) -> None:

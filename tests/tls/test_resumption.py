@@ -18,7 +18,7 @@ from dimsetls.tls.bindings import takes_early_data, was_resumed
 from dimsetls.tls.contexts import ClientConnectionCreator, ServerConnectionCreator
 from dimsetls.tls.policy import BCP195_RFC9325, TLS13_ONLY, ClientCertificate, TLSVersion
 from dimsetls.tls.revocation import CertificateRevocationLists, CRLCheck, LoadedList, Revocation
-from dimsetls.tls.selfcheck import _meet, verify
+from dimsetls.tls.selfcheck import _meet, key_name, verify
 
 HOUR = timedelta(hours=1)
 ONLY_1_2 = BCP195_RFC9325.narrow(maximum_version=TLSVersion.TLS_1_2)
@@ -116,6 +116,21 @@ def test_each_session_is_offered_once(site):
         sessions.clear()
         sessions.extend(waiting)
     assert len(offered) == 2  # what a server sends after a full handshake
+
+
+def test_another_key_is_told_of_once_it_is_there(site):
+    told = []
+    site.server.rekeyed = lambda: told.append(key_name(site.server))
+    first = key_name(site.server)
+    site.call()
+    site.now += 2 * HOUR - timedelta(seconds=1)
+    site.call()
+    assert told == []
+    site.now += timedelta(seconds=1)
+    site.call()
+    site.call()
+    assert len(told) == 1
+    assert told[0] == key_name(site.server) != first
 
 
 def test_there_is_no_early_data(site):

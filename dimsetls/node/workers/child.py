@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from ...errors import ConfigurationError
 from ...tls.ocsp import StatusRefused
+from ...tls.selfcheck import key_name
 from ..commons import Commons
 from ..config import Listener
 from ..logs import LEGACY, keep_discreet
@@ -127,6 +128,7 @@ class Worker:
             self._service = service = NodeService(prepared, commons=self._commons)
             service.privilegedStartService()
             service.startService()
+            self._tell_keys(prepared)
         except ConfigurationError as error:
             self._cannot_start(*error.problems)
         except StartFailed as error:
@@ -187,6 +189,14 @@ class Worker:
         assert self._next is not None
         prepared, self._next = self._next, None
         self._service.take(prepared)
+        self._tell_keys(prepared)
+
+    def _tell_keys(self, prepared: Prepared) -> None:
+        """Tell the names of the keys of our tickets, which no other worker can open; and again when they change."""
+        creators = [each for each in prepared.connections.values() if each.resumption is not None]
+        for creator in creators:
+            creator.rekeyed = lambda: IReactorTime(reactor).callLater(0, self._tell_keys, prepared)
+        self.channel.tell("keys", names=[key_name(creator).hex() for creator in creators])
 
     def _forget(self) -> None:
         if self._next is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
 from typing import Final, cast
 
 from twisted.internet import reactor
@@ -18,7 +17,8 @@ from zope.interface import implementer
 
 from ..config import Listener
 from ..places import StartFailed, announce, start_failed
-from .passed import name_of, transport_of
+from .hellos import Give, Hellos
+from .passed import is_proxied, name_of, transport_of
 
 log = Logger(namespace="dimsetls.node")
 
@@ -28,18 +28,16 @@ REST: Final = 0.5
 """Seconds for which nothing is accepted when the system has no descriptors or memory left."""
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-Give = Callable[[socket.socket, str], None]
-"""Passes a connection on, with the name of where it was accepted."""
-
 
 @implementer(IReadDescriptor)
 class Door:
     """One listener. It opens once it is bound and `open` is called; while `shut`, connections wait in its backlog."""
 
-    def __init__(self, listener: Listener, give: Give) -> None:
+    def __init__(self, listener: Listener, give: Give, hellos: Hellos) -> None:
         self.listener = listener
         self.name = name_of(listener)
         self._give = give
+        self._hellos = hellos
         self._port: IListeningPort | None = None
         self._socket: socket.socket | None = None
         self._is_open = self._is_resting = False
@@ -83,6 +81,7 @@ class Door:
     def close(self) -> None:
         """Listen no more."""
         self.shut()
+        self._hellos.close(self.name)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -109,7 +108,10 @@ class Door:
                 self._rest(error)
                 return
             connection.setblocking(False)
-            self._give(connection, self.name)
+            if self.listener.tls is not None and self.listener.tls.resumption is not None:
+                self._hellos.take(connection, self.name, is_proxied=is_proxied(self.listener))
+            else:
+                self._give(connection, self.name, b"")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends, or reading has failed."""

@@ -26,6 +26,11 @@ from ..places import place_of
 _PROXY = "haproxy:"
 
 
+def is_proxied(listener: Listener) -> bool:
+    """Whether a PROXY header comes before all else."""
+    return listener.transport.startswith(_PROXY)
+
+
 def transport_of(listener: Listener) -> str:
     """The endpoint string of where a listener's connections are accepted: a PROXY header is read by the worker."""
     return listener.transport.removeprefix(_PROXY)
@@ -47,7 +52,7 @@ class Passed:
     def endpoint(self, listener: Listener) -> IStreamServerEndpoint:
         """Where the listener gets its connections."""
         endpoint: IStreamServerEndpoint = _Endpoint(self._factories, name_of(listener))
-        return proxyEndpoint(endpoint) if listener.transport.startswith(_PROXY) else endpoint
+        return proxyEndpoint(endpoint) if is_proxied(listener) else endpoint
 
     def descriptor(self, number: int) -> None:
         """A connection, whose notice comes next."""

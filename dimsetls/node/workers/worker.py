@@ -51,12 +51,17 @@ class Worker:
         self._awaiting: list[Deferred[None]] = []
         self.reaped: Deferred[int]
         """Its exit status; set once it is gone."""
+        self.keys: frozenset[bytes] = frozenset()
+        """The names of the keys that it makes tickets with."""
         self._passed = self._connections = 0
         self._on_the_way: deque[int] = deque()
         self._ready, self._loaded, self._ended = ready, loaded, ended
         self.channel = Channel(
             IReactorTime(reactor),
-            {**hears, "ready": self._is_up, "failed to start": self._failed, "load": self._load, "log": self._log},
+            {
+                **hears, "ready": self._is_up, "failed to start": self._failed, "load": self._load, "log": self._log,
+                "keys": self._take_keys,
+            },
             self._lost,
         )
         ours, theirs = socket.socketpair()
@@ -171,6 +176,9 @@ class Worker:
         while len(self._on_the_way) > self._passed - received:
             os.close(self._on_the_way.popleft())
         self._loaded()
+
+    def _take_keys(self, names: list[str]) -> None:
+        self.keys = frozenset(map(bytes.fromhex, names))
 
     # What it logs --------------------------------------------------------------------------------------------------
 
