@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dimsetls.node.prepare import prepare
 from dimsetls.node.reading import load
 from dimsetls.node.workers.channel import DEADLINE, Channel, NoAnswer
 from dimsetls.node.workers.fingerprint import fingerprint
+from dimsetls.node.workers.pulse import BEAT, DEAD, SILENT, Pulse
 from dimsetls.node.workers.remote import RemoteClaims, RemoteCount, RemoteLockout, RemoteMemory
 from dimsetls.node.workers.shared import Shared
 
@@ -364,3 +366,64 @@ def test_a_worker_that_dies_at_its_start_again_and_again(node: Node, tmp_path: P
     (tmp_path / "broken/sitecustomize.py").write_text(code)
     line = failed(node.start(env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")}))
     assert "worker 1 ended with status 7 at its start, 3 times in a row" in line
+
+
+# A worker that stands still -------------------------------------------------------------------------------------------
+
+
+class Patient:
+    """A worker that may be asked whether it is there, and what came of it."""
+
+    def __init__(self) -> None:
+        self.clock, self.events = Clock(), []  # type: ignore[var-annotated]
+        self.pulse = Pulse(7, self.clock, *(partial(self.events.append, what) for what in ("ask", "changed", "dead")))
+        self.pulse.start()
+
+    def look(self, times: int = 1) -> list[str]:
+        """So many looks; what came of them."""
+        self.events.clear()
+        for _ in range(times):
+            self.clock.advance(BEAT)
+        return list(self.events)
+
+
+def test_a_worker_that_answers_is_asked_again_and_no_more() -> None:
+    patient = Patient()
+    for _ in range(3):
+        patient.pulse.answered()
+        assert patient.look() == ["ask"]
+    assert not patient.pulse.is_silent
+
+
+def test_a_worker_that_does_not_answer_is_passed_by_and_then_ended() -> None:
+    patient = Patient()
+    assert patient.look(SILENT - 1) == []
+    assert not patient.pulse.is_silent
+    assert patient.look() == ["changed"]
+    assert patient.pulse.is_silent
+    assert patient.look(DEAD - SILENT - 1) == []
+    assert patient.look() == ["dead"]
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_a_worker_that_answers_again_is_as_before() -> None:
+    patient = Patient()
+    assert patient.look(DEAD - 1) == ["changed"]
+    patient.pulse.answered()
+    assert not patient.pulse.is_silent
+    assert patient.events == ["changed"] * 2
+    assert patient.look(SILENT) == ["ask"]
+    assert not patient.pulse.is_silent
+    assert patient.look() == ["changed"]
+    patient.pulse.stop()
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_a_clock_that_jumps_is_one_look() -> None:
+    patient = Patient()
+    patient.events.clear()
+    patient.clock.advance(0)
+    patient.clock.rightNow += DEAD * BEAT  # the machine slept
+    patient.clock.advance(0)
+    assert patient.events == []
+    assert not patient.pulse.is_silent

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from signal import SIGHUP, SIGKILL, SIGTERM
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM
 
 import pytest
 
@@ -297,6 +297,42 @@ def test_reload_refusal_and_drain(node: Node, pki: Path) -> None:
         assert service.wait() == -SIGTERM
         service.expect("#info. stopped")
     assert [data_set_of(path) for path in node.stored().values()] == [data_set(instance_uid(5), 400_000)]
+
+
+def test_a_worker_that_stands_still_is_passed_by_and_replaced(node: Node, pki: Path, tmp_path: Path) -> None:
+    node.set("node", workers=2)
+    (tmp_path / "hasty").mkdir()
+    (tmp_path / "hasty/sitecustomize.py").write_text(HASTY)
+    service = node.start(env={**os.environ, "PYTHONPATH": str(tmp_path / "hasty")})
+    try:
+        service.expect(" 2 workers serve")
+        before = workers(service)
+        os.kill(before[1], SIGSTOP)
+        service.expect(r"#critical\] worker 1 has not answered for 0\.6 s, and gets no connections until it does")
+        assert [started_by(service, pki) for _ in range(4)] == [2] * 4
+        os.kill(before[1], SIGCONT)
+        service.expect(r"#warn\] worker 1 answers again")
+        assert {started_by(service, pki) for _ in range(2)} == {1, 2}
+        lasting = [sender(service, pki, calling="LASTING") for _ in range(2)]
+        at = [worker_of(line) for line in service.expect(r"\] started LASTING at ", 2)]
+        os.kill(before[1], SIGSTOP)
+        service.expect(r"#critical\] worker 1 has not answered for 4 s, and is killed")
+        service.expect(r"#critical\] worker 1 ended by signal 9; 1 associations ended with it, and it is started again")
+        assert lasting[at.index(2)].echo() == 0x0000
+        lasting[at.index(2)].release()
+        eventually(lambda: started_by(service, pki) == 1, "it was not started again")
+        assert workers(service)[2] == before[2]
+        assert service.stop() == -SIGTERM
+    finally:
+        service.kill()
+        print(service.log)  # noqa: T201
+    assert not service.lines("Traceback|Unhandled")
+
+
+HASTY = """
+from dimsetls.node.workers import pulse
+pulse.BEAT, pulse.DEAD = 0.2, 20
+"""
 
 
 def started_by_second(service: Service, pki: Path) -> int:

@@ -86,7 +86,7 @@ class Worker:
         hears: dict[str, Callable[..., Any]] = {
             "connection": self._connection, "prepare": self._prepare, "take": self._take, "forget": self._forget,
             "staple": self._staple, "queued": self._queued, "report": self._report, "resume": self._resume,
-            "drain": self._drain, "leave": self._leave,
+            "drain": self._drain, "leave": self._leave, "are you there": lambda: self.channel.tell("here"),
         }  # fmt: skip
         self.channel = Channel(IReactorTime(reactor), hears, self._ended, self._passed.descriptor)
         self._commons = Commons(

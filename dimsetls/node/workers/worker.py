@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, globalLogPublisher
 
 from .channel import Channel
+from .pulse import Pulse
 
 START_WITHIN: Final = 60.0
 """Seconds from the start of the process until it is ready; a slow machine takes some."""
@@ -60,9 +61,12 @@ class Worker:
             IReactorTime(reactor),
             {
                 **hears, "ready": self._is_up, "failed to start": self._failed, "load": self._load, "log": self._log,
-                "keys": self._take_keys,
+                "keys": self._take_keys, "here": lambda: self._pulse.answered(),
             },
             self._lost,
+        )
+        self._pulse = Pulse(
+            number, IReactorTime(reactor), lambda: self.channel.tell("are you there"), loaded, self.kill
         )
         ours, theirs = socket.socketpair()
         try:
@@ -92,6 +96,8 @@ class Worker:
             ours.setblocking(False)
             adopt(ours.fileno(), socket.AF_UNIX, factory)
         self._socket = None
+        if self.is_ready:
+            self._pulse.start()
 
     def listen_until(self, deadline: float) -> None:
         """Read what it says until it is ready or gone, before the reactor runs. The deadline is of time.monotonic()."""
@@ -136,6 +142,7 @@ class Worker:
 
     def _lost(self) -> None:
         self.is_gone, self.is_ready = True, False
+        self._pulse.stop()
         self.kill()
         while self._on_the_way:
             os.close(self._on_the_way.popleft())
@@ -147,6 +154,8 @@ class Worker:
 
     def _is_up(self) -> None:
         self.is_ready = True
+        if self._socket is None:
+            self._pulse.start()
         self._ready(self)
 
     def _failed(self, problems: list[str]) -> None:
@@ -161,7 +170,7 @@ class Worker:
 
     @property
     def takes_more(self) -> bool:
-        return self.is_ready and len(self._on_the_way) < MOST_ON_THE_WAY
+        return self.is_ready and not self._pulse.is_silent and len(self._on_the_way) < MOST_ON_THE_WAY
 
     def give(self, connection: socket.socket, place: str) -> None:
         """Pass a connection on. Our own end of it is kept open until the worker says that it has the other."""
