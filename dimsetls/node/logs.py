@@ -46,11 +46,17 @@ def _log_file(twistd: Mapping[str, Any]) -> IO[str]:
 
 def text_line(event: LogEvent) -> str | None:
     """One event as Twisted writes it in text."""
-    if "log_failure" in event or "log_system" in event or (sentence := _sentence(event)) is None:
+    if "log_failure" in event or (words := _sentence(event)) is None:
         return formatEventAsClassicLogText(event, lambda when: "-" if when is None else _second(int(when)))
-    level = event.get("log_level")
-    source = f"{event.get('log_namespace', '-')}#{level.name if level is not None else '-'}"
-    return f"{_second(int(event['log_time']))} [{source}] {sentence}".replace("\n", "\n\t") + "\n" if sentence else None
+    level, source = event.get("log_level"), event.get("log_system")
+    if source is None:
+        source = f"{event.get('log_namespace', '-')}#{level.name if level is not None else '-'}"
+    return f"{_second(int(event['log_time']))} [{source}] {words}".replace("\n", "\n\t") + "\n" if words else None
+
+
+def sentence(event: LogEvent) -> str:
+    """The event in words."""
+    return formatEvent(event) if (words := _sentence(event)) is None else words
 
 
 def _sentence(event: LogEvent) -> str | None:
@@ -80,7 +86,7 @@ def json_line(event: LogEvent) -> str:
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": level.name if level is not None else "info",
         "namespace": event.get("log_namespace", ""),
-        "message": formatEvent(event) if (sentence := _sentence(event)) is None else sentence,
+        "message": sentence(event),
     }
     if "log_failure" in event:
         line["traceback"] = event["log_failure"].getTraceback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from dimsetls.identity.lockout import Kind, LockoutPolicy, Subject
 from dimsetls.node.config import Config
 from dimsetls.node.prepare import prepare
 from dimsetls.node.reading import load
-from dimsetls.node.workers.channel import DEADLINE, Channel, NoAnswer
+from dimsetls.node.workers.channel import DEADLINE, SOON, Channel, NoAnswer
 from dimsetls.node.workers.fingerprint import fingerprint
 from dimsetls.node.workers.pulse import BEAT, DEAD, SILENT, Pulse
 from dimsetls.node.workers.remote import RemoteClaims, RemoteCount, RemoteLockout, RemoteMemory
@@ -122,6 +123,34 @@ def test_what_is_said_before_there_is_a_way_is_sent_then() -> None:
     channel.tell("this")
     channel.makeConnection(transport)
     assert transport.value().endswith(b'["tell", 0, "this", {}]')
+
+
+def test_a_note_goes_before_what_is_said_next_or_soon() -> None:
+    clock = Clock()
+    channel, transport = Channel(clock, {}, lambda: None), StringTransport()
+    channel.makeConnection(transport)
+
+    def said() -> list[str]:
+        strings = re.findall(rb'\["tell", 0, "(\w+)", \{}]', transport.value())
+        transport.clear()
+        return [string.decode() for string in strings]
+
+    channel.note("one")
+    channel.note("two")
+    assert said() == []
+    channel.tell("three")
+    assert said() == ["one", "two", "three"]
+    channel.note("four")
+    clock.advance(SOON)
+    assert said() == ["four"]
+    channel.note("five")
+    channel.close()
+    assert said() == ["five"]
+    assert transport.disconnecting
+    channel.note("six")
+    channel.connectionLost(Failure(ConnectionError()))
+    assert said() == []
+    assert clock.getDelayedCalls() == []
 
 
 # Associations ---------------------------------------------------------------------------------------------------------

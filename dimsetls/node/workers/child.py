@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorSocket, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogBeginner
 from zope.interface import implementer
 
 from ...errors import ConfigurationError
@@ -21,7 +21,7 @@ from ...tls.ocsp import StatusRefused
 from ...tls.selfcheck import key_name
 from ..commons import Commons
 from ..config import Listener
-from ..logs import LEGACY, keep_discreet
+from ..logs import LEGACY, keep_discreet, sentence
 from ..places import StartFailed
 from ..prepare import Prepared, prepare
 from ..service import NodeService
@@ -58,19 +58,22 @@ class _Lines:
         level = event.get("log_level", LogLevel.info)
         if level < self.level:
             return
-        fields = {name: _plain(value) for name, value in event.items()
-                  if not name.startswith("log_") and name not in LEGACY}  # fmt: skip
-        text = formatEvent(event)
+        fields = {name: value for name, value in event.items() if name[:4] != "log_" and name not in LEGACY}
         if "log_failure" in event:
-            fields["traceback"] = _plain(event["log_failure"].getTraceback())
-        self._channel.tell(
+            fields["traceback"] = event["log_failure"].getTraceback()
+        say = self._channel.note if level <= LogLevel.info else self._channel.tell
+        say(
             "log", time=event["log_time"], level=level.name, namespace=event.get("log_namespace", ""),
-            text=text[:LONGEST_LINE], fields=fields,
+            text=sentence(event)[:LONGEST_LINE], fields=_bounded(fields),
         )  # fmt: skip
 
 
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, bool | int | float) else str(value)[:LONGEST_FIELD]
+def _bounded(fields: dict[str, object]) -> dict[str, object]:
+    """The fields as text where they are not numbers, and cut where they are long."""
+    return {
+        name: value if value is None or isinstance(value, bool | int | float) else str(value)[:LONGEST_FIELD]
+        for name, value in fields.items()
+    }
 
 
 class Worker:
@@ -82,7 +85,8 @@ class Worker:
         self._passed = Passed()
         self._service: NodeService | None = None
         self._next: Prepared | None = None
-        self._is_leaving = self._is_looking = False
+        self._is_leaving = False
+        self._told = (0, 0)
         hears: dict[str, Callable[..., Any]] = {
             "connection": self._connection, "prepare": self._prepare, "take": self._take, "forget": self._forget,
             "staple": self._staple, "queued": self._queued, "report": self._report, "resume": self._resume,
@@ -159,16 +163,14 @@ class Worker:
         self._changed()
 
     def _changed(self) -> None:
-        """Once for all that changes in one turn of the reactor."""
-        if not self._is_looking:
-            self._is_looking = True
-            IReactorTime(reactor).callLater(0, self._tell_load)
-
-    def _tell_load(self) -> None:
         """Tell how many connections there are, and how many came in all."""
-        self._is_looking = False
         assert self._service is not None
-        self.channel.tell("load", received=self._passed.received, connections=self._service.connections)
+        told, self._told = self._told, (self._passed.received, self._service.connections)
+        (_, before), (received, connections) = told, self._told
+        if told != self._told:
+            # The main process has counted what it passed on, but knows only from us what has ended.
+            say = self.channel.tell if connections < before else self.channel.note
+            say("load", received=received, connections=connections)
 
     # A new configuration -------------------------------------------------------------------------------------------
 
@@ -231,8 +233,7 @@ class Worker:
     def _leave(self) -> None:
         """All is done. What was told before goes out first."""
         self._is_leaving = True
-        assert self.channel.transport is not None
-        self.channel.transport.loseConnection()
+        self.channel.close()
 
     def _ended(self) -> None:
         if not self._is_leaving:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -61,15 +60,16 @@ class Passed:
     def connection(self, place: str) -> None:
         """The notice about the first of them. Where nobody listens any more it is closed."""
         self.received += 1
-        number = self._descriptors.pop(0)
+        connection = socket.socket(fileno=(number := self._descriptors.pop(0)))
+        connection.setblocking(False)
         try:
             if (factory := self._factories.get(place)) is not None:
                 adopt = cast(Callable[[int, int, Any], object], IReactorSocket(reactor).adoptStreamConnection)
-                adopt(number, _family(number), factory)
+                adopt(number, connection.family, factory)
         except OSError:
             pass  # the peer has gone already
         finally:
-            os.close(number)  # what was adopted is a duplicate
+            connection.close()  # what was adopted is a duplicate
 
 
 @implementer(IStreamServerEndpoint)
@@ -101,9 +101,3 @@ class _Port:
 
     def getHost(self) -> IAddress:
         return IPv4Address("TCP", "0.0.0.0", 0)  # noqa: S104 - only the main process knows
-
-
-def _family(number: int) -> int:
-    with socket.socket(fileno=os.dup(number)) as connection:
-        connection.setblocking(False)
-        return connection.family

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,11 +68,11 @@ class RemoteLockout:
         self._channel = channel
 
     def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> Deferred[str | None]:
-        asked = self._channel.ask("may try", subjects=_pairs(subjects), policy=asdict(policy))
+        asked = self._channel.ask("may try", subjects=_pairs(subjects), policy=_plain(policy))
         return asked.addErrback(_unavailable)
 
     def failed(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> Deferred[list[Subject]]:
-        asked = self._channel.ask("failed", subjects=_pairs(subjects), policy=asdict(policy))
+        asked = self._channel.ask("failed", subjects=_pairs(subjects), policy=_plain(policy))
         locked = asked.addCallback(lambda pairs: [Subject(Kind(kind), value) for kind, value in pairs])
         return locked.addErrback(_unavailable)
 
@@ -123,6 +124,11 @@ class RemoteClaims:
     def give_back(self, number: int) -> None:
         self.ours.discard(number)
         self._channel.tell("give back", path=self._path, number=number)
+
+
+@lru_cache
+def _plain(policy: LockoutPolicy) -> dict[str, Any]:
+    return asdict(policy)
 
 
 def _pairs(subjects: Iterable[Subject]) -> list[list[str]]:
