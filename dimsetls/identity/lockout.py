@@ -103,6 +103,12 @@ class Lockout:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._records: OrderedDict[Subject, _Record] = OrderedDict()
+        self._paused_until = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody has to wait at present, so that there is no `refusal` for anyone."""
+        return self._seconds() >= self._paused_until
 
     def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> str | None:
         """Why no try is looked at now, for the operator; None if one may be."""
@@ -127,6 +133,7 @@ class Lockout:
             record.failures += 1
             record.last = now
             record.until = now + policy.pause(subject.kind, record.failures)
+            self._paused_until = max(self._paused_until, record.until)
             self._records[subject] = record
             if record.failures == limit:
                 locked.append(subject)

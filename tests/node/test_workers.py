@@ -38,19 +38,29 @@ class Line:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.clock = Clock()
-        self.shared = Shared(self.clock, lambda place: (limits or Limits()) if place == "here" else None)
+        self.shared = Shared(
+            self.clock, lambda place: (limits or Limits()) if place == "here" else None, self._tell_all
+        )
         self.lost: list[int] = []
+        self.lockouts: list[RemoteLockout] = []
         self._ends: list[tuple[Channel, Channel]] = []
 
     def worker(self) -> Channel:
         """The channel of another worker, as the worker has it. They are numbered from 1."""
         number = len(self._ends) + 1
         main = Channel(self.clock, self.shared.hears(number), lambda: self.shared.release(number))
-        worker = Channel(self.clock, {}, lambda: self.lost.append(number))
+        hears: dict[str, Any] = {}
+        worker = Channel(self.clock, hears, lambda: self.lost.append(number))
+        self.lockouts.append(RemoteLockout(worker))
+        hears["ask again"] = self.lockouts[-1].ask_again
         for end in main, worker:
             end.makeConnection(StringTransport())
         self._ends.append((main, worker))
         return worker
+
+    def _tell_all(self, what: str) -> None:
+        for main, _ in self._ends:
+            main.tell(what)
 
     def carry(self) -> None:
         for _ in range(4):
@@ -59,6 +69,12 @@ class Line:
                     said = source.transport.value()
                     source.transport.clear()
                     target.dataReceived(said)
+
+    def hear(self, number: int) -> None:
+        """Carry what one worker has said, and nothing else."""
+        main, worker = self._ends[number - 1]
+        main.dataReceived(worker.transport.value())
+        worker.transport.clear()
 
     def die(self, number: int) -> None:
         self._ends[number - 1][0].connectionLost(Failure(ConnectionError()))
@@ -227,7 +243,9 @@ def test_where_nobody_listens_any_more_there_is_no_place() -> None:
 
 def test_failures_are_counted_over_all_workers() -> None:
     line, policy, anna = Line(), LockoutPolicy(per_user=2, delay=0.0), Subject(Kind.USER, "anna")
-    one, other = (RemoteLockout(line.worker()) for _ in range(2))
+    for _ in range(2):
+        line.worker()
+    one, other = line.lockouts
 
     def refusal(lockout: RemoteLockout) -> Any:
         asked = lockout.refusal([anna], policy)
@@ -245,7 +263,9 @@ def test_failures_are_counted_over_all_workers() -> None:
 
 def test_a_failure_counts_even_if_nobody_waits() -> None:
     line, policy, anna = Line(), LockoutPolicy(per_user=1), Subject(Kind.USER, "anna")
-    one, other = (RemoteLockout(line.worker()) for _ in range(2))
+    for _ in range(2):
+        line.worker()
+    one, other = line.lockouts
     counted = one.failed([anna], policy)
     counted.addErrback(lambda failure: failure.trap(CancelledError) and None)
     counted.cancel()
@@ -253,6 +273,47 @@ def test_a_failure_counts_even_if_nobody_waits() -> None:
     refusal = other.refusal([anna], policy)
     line.carry()
     assert result(refusal)
+
+
+def test_nobody_is_asked_about_while_nobody_has_to_wait_and_everybody_from_the_first_failure() -> None:
+    line, policy = Line(), LockoutPolicy(per_user=2, delay=0.0, lockout=60.0)
+    for _ in range(2):
+        line.worker()
+    one, other = line.lockouts
+    anna, berta = (Subject(Kind.USER, name) for name in ("anna", "berta"))
+
+    def has_to_ask(lockout: RemoteLockout, subject: Subject) -> bool:
+        refusal = lockout.refusal([subject], policy)
+        line.carry()
+        return isinstance(refusal, Deferred)
+
+    assert [has_to_ask(lockout, anna) for lockout in (one, other, one, other)] == [True, True, False, False]
+    for _ in range(2):
+        before = other.failed([anna], policy)
+        assert has_to_ask(other, berta)  # as long as nobody knows what comes of it
+        line.carry()
+        assert before.called
+    assert [has_to_ask(lockout, berta) for lockout in (one, other, one, other)] == [True] * 4
+    line.clock.advance(60.0)
+    assert [has_to_ask(lockout, anna) for lockout in (one, other, one, other)] == [True, True, False, False]
+
+
+def test_a_worker_asks_again_before_it_gets_its_next_place() -> None:
+    line, policy, anna = Line(), LockoutPolicy(per_user=1), Subject(Kind.USER, "anna")
+    channels = [line.worker() for _ in range(2)]
+    one, other = line.lockouts
+    for lockout in one, other:
+        lockout.refusal([anna], policy)
+    line.carry()
+    assert one.refusal([anna], policy) is None
+    other.failed([anna], policy)
+    line.hear(2)
+    found: list[Any] = []
+    place = RemoteCount(channels[0], "here").take(Limits(), "10.0.0.1", "A")
+    place.addCallback(lambda _: found.append(one.refusal([anna], policy)))
+    for _ in range(2):
+        line.carry()
+    assert "user 'anna' failed 1 times" in result(found[0])
 
 
 def test_nobody_is_let_in_while_failures_cannot_be_asked_for() -> None:

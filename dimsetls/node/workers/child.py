@@ -93,8 +93,10 @@ class Worker:
             "drain": self._drain, "leave": self._leave, "are you there": lambda: self.channel.tell("here"),
         }  # fmt: skip
         self.channel = Channel(IReactorTime(reactor), hears, self._ended, self._passed.descriptor)
+        lockout = RemoteLockout(self.channel)
+        hears["ask again"] = lockout.ask_again
         self._commons = Commons(
-            RemoteLockout(self.channel),
+            lockout,
             self._passed.endpoint,
             self._count,
             share=share,

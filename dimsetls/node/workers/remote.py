@@ -62,19 +62,46 @@ class RemoteCount(AssociationCount):
 
 
 class RemoteLockout:
-    """The failures of all workers (see `Failures`)."""
+    """The failures of all workers (see `Failures`).
+
+    As long as the main process says that nobody has to wait, nobody is asked about, which is two round trips of three
+    for an association. Once somebody has to, it says so before it gives out another connection or place.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._is_quiet = False
+        self._counting = 0
+        """Failures of ours that it may not have counted yet."""
 
-    def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> Deferred[str | None]:
+    def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> Deferred[str | None] | None:
+        if self._is_quiet and not self._counting:
+            return None
+
+        def answered(answer: dict[str, Any]) -> str | None:
+            self._is_quiet = answer["is_quiet"]
+            refusal: str | None = answer["refusal"]
+            return refusal
+
         asked = self._channel.ask("may try", subjects=_pairs(subjects), policy=_plain(policy))
-        return asked.addErrback(_unavailable)
+        return asked.addCallback(answered).addErrback(_unavailable)
 
     def failed(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> Deferred[list[Subject]]:
-        asked = self._channel.ask("failed", subjects=_pairs(subjects), policy=_plain(policy))
+        self._counting += 1
+
+        def counted(result: Any) -> Any:
+            self._counting -= 1
+            if isinstance(result, Failure):  # it may be counted all the same, or never
+                self._is_quiet = False
+            return result
+
+        asked = self._channel.ask("failed", subjects=_pairs(subjects), policy=_plain(policy)).addBoth(counted)
         locked = asked.addCallback(lambda pairs: [Subject(Kind(kind), value) for kind, value in pairs])
         return locked.addErrback(_unavailable)
+
+    def ask_again(self) -> None:
+        """Somebody has to wait."""
+        self._is_quiet = False
 
     def succeeded(self, subject: Subject) -> None:
         (pair,) = _pairs([subject])

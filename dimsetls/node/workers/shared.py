@@ -17,11 +17,14 @@ from ...identity.saml.used import Used
 class Shared:
     """Associations of each place, failures to identify, assertions that were used, reports that are being made.
 
-    `limits` says what holds at a place; None: nobody listens there any more.
+    `limits` says what holds at a place; None: nobody listens there any more. `tell_all` says something to all workers.
     """
 
-    def __init__(self, clock: IReactorTime, limits: Callable[[str], Limits | None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, limits: Callable[[str], Limits | None], tell_all: Callable[[str], None]
+    ) -> None:
         self._limits = limits
+        self._tell_all = tell_all
         self._counts: defaultdict[str, AssociationCount] = defaultdict(AssociationCount)
         self._held: defaultdict[int, dict[int, tuple[str, str, str]]] = defaultdict(dict)
         self._lockout = Lockout(clock.seconds)
@@ -73,11 +76,14 @@ class Shared:
 
     # Identities ----------------------------------------------------------------------------------------------------
 
-    def _may_try(self, subjects: list[list[str]], policy: dict[str, Any]) -> str | None:
-        return self._lockout.refusal(map(_subject, subjects), LockoutPolicy(**policy))
+    def _may_try(self, subjects: list[list[str]], policy: dict[str, Any]) -> dict[str, Any]:
+        refusal = self._lockout.refusal(map(_subject, subjects), LockoutPolicy(**policy))
+        return {"refusal": refusal, "is_quiet": self._lockout.is_quiet}
 
     def _failed(self, subjects: list[list[str]], policy: dict[str, Any]) -> list[list[str]]:
         locked = self._lockout.failed(map(_subject, subjects), LockoutPolicy(**policy))
+        if not self._lockout.is_quiet:
+            self._tell_all("ask again")  # before the answer, and before any connection or place that is given from now
         return [[each.kind.value, each.value] for each in locked]
 
     def _succeeded(self, subject: list[str]) -> None:

@@ -60,7 +60,7 @@ class Supervisor(MultiService):
         self._share = prepared.config.node.workers
         self._hellos = Hellos(self._give)
         self._doors = {door.name: door for door in map(self._door, prepared.config.listeners)}
-        self._shared = Shared(IReactorTime(reactor), self._limits)
+        self._shared = Shared(IReactorTime(reactor), self._limits, self._tell_all)
         self._workers: dict[int, Worker] = {}
         self._born: dict[int, float] = {}
         self._failures: dict[int, int] = {}
@@ -233,6 +233,10 @@ class Supervisor(MultiService):
     @property
     def _able(self) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.is_ready]
+
+    def _tell_all(self, what: str) -> None:
+        for worker in self._workers.values():
+            worker.channel.tell(what)
 
     def _queued(self) -> None:
         self._workers[1].channel.tell("queued")
