@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -355,6 +356,50 @@ def test_workers_end_with_the_main_process(node: Node, pki: Path) -> None:
                 assert peer.echo() == 0x0000
     finally:
         service.kill()
+
+
+def test_workers_have_the_user_that_the_service_has(node: Node, pki: Path) -> None:
+    """The port is one for root, and is bound by root; everything else is done by nobody."""
+    assert os.geteuid() == 0, "only root can become somebody else: run this test as root"
+    nobody = 65534
+    node.set("node", workers=2)
+    node.set("listener main", port=privileged_port())
+    for path in node.directory, node.store:
+        os.chown(path, nobody, nobody)
+    # The Python of who runs the tests may be out of reach for nobody, and so may the keys: this one right is left.
+    prefix = ["setpriv", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
+    command = [*prefix, *node.command("--nodaemon", "--pidfile=", f"--uid={nobody}", f"--gid={nobody}")]
+    service = Service(command, cwd=node.directory)
+    try:
+        service.expect(" 2 workers serve")
+        pids = workers(service)
+        with sender(service, pki) as one, sender(service, pki) as other:
+            for number, peer in enumerate((one, other)):
+                assert peer.store(instance_uid(number), data_set(instance_uid(number), 4000)) == 0x0000
+                peer.release()
+        assert {worker_of(line) for line in service.expect(r"\] released SENDER at ", 2)} == {1, 2}
+        for pid in (service.process.pid, *pids.values()):
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert re.findall(r"^[UG]id:\t(.*)$", status, re.MULTILINE) == ["\t".join([str(nobody)] * 4)] * 2
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in node.stored().values()} == {(nobody, nobody)}
+        os.kill(pids[2], SIGKILL)  # another is started by one who is not root any more
+        eventually(lambda: workers(service).get(2) not in (None, pids[2]), "it was not started again")
+        os.kill(service.process.pid, SIGHUP)
+        service.expect("#info. reloaded ")
+        assert service.stop() == -SIGTERM
+    finally:
+        service.kill()
+        print(service.log)  # noqa: T201
+    assert len(node.stored()) == 2
+    assert not service.lines("Traceback|Unhandled")
+
+
+def privileged_port() -> int:
+    """A port that is free, and for root alone where the system has such."""
+    for port in range(1023, 512, -1):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port below 1024 is free")
 
 
 class Responder(BaseHTTPRequestHandler):
