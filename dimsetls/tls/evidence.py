@@ -99,6 +99,12 @@ class Evidence:
     status_refusal: StatusRefusal | None = None
     """On a client: what is wrong with the status that the server stapled to its certificate, or left out."""
 
+    def came(self, octets: bytes) -> None:
+        """These came from the network."""
+        self.octets += len(octets)
+        if len(self.first_bytes) < KEPT_BYTES:
+            self.first_bytes = (self.first_bytes + bytes(octets[:KEPT_BYTES]))[:KEPT_BYTES]
+
     @property
     def closed_in_order(self) -> bool:
         """Whether the peer said that it sends no more, so that nothing can be missing."""
@@ -120,10 +126,7 @@ class ObservedConnection(SSL.Connection):
             self.set_connect_state()
 
     def bio_write(self, buf: Any) -> int:
-        evidence = self.evidence
-        evidence.octets += len(buf)
-        if len(evidence.first_bytes) < KEPT_BYTES:
-            evidence.first_bytes = (evidence.first_bytes + bytes(buf[:KEPT_BYTES]))[:KEPT_BYTES]
+        self.evidence.came(buf)
         return super().bio_write(buf)
 
     def do_handshake(self) -> None:

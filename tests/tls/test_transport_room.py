@@ -9,9 +9,11 @@ from typing import Any
 import OpenSSL
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
 
 from dimsetls.testing import tamper
-from dimsetls.tls.transport_room import KNOWN, RECORD, BoundRoom, PublicRoom, Room, shrink
+from dimsetls.tls import transport_drain
+from dimsetls.tls.transport_room import IS_KNOWN, KNOWN, RECORD, BoundRoom, PublicRoom, Room, shrink
 
 SIZE = 8 * RECORD
 
@@ -26,11 +28,12 @@ class Reader:
 
     def read(self, octets: bytes) -> Reader:
         if octets:
-            self.connection.bio_write(octets)
+            self.room.admit(self.connection, octets)
         self.end = None
         while self.end is None:
             count, self.end = self.room.fill(self.connection)
             self.fills.append(bytes(self.room.view[:count]))
+        self.room.leave(self.connection)
         return self
 
     @property
@@ -80,6 +83,35 @@ def test_the_same_bytes_in_the_same_pieces(both, sizes):
 def test_half_a_record_waits_for_the_other_half(both):
     fills, end, _ = both(lambda wire: sent(wire, 5, RECORD)[:-1])
     assert (b"".join(fills), end) == (words(5)[0], SSL.WantReadError)
+
+
+def test_the_other_half_may_come_later(link, policy):
+    """What was lent is gone by then; what is large and what is small may follow each other."""
+    outcomes = []
+    for kind in (PublicRoom, BoundRoom):
+        wire = link(policy).pump()
+        reader, said = Reader(kind, wire), sent(wire, SIZE, 5, SIZE)
+        for start, end in ((0, 50_000), (50_000, 50_007), (50_007, 50_008), (50_008, len(said))):
+            reader.read(said[start:end])
+        outcomes.append(reader.outcome)
+        assert wire.server.getHandle().evidence.octets > len(said)
+    assert outcomes[0] == outcomes[1]
+    assert b"".join(outcomes[0][0]) == b"".join(words(SIZE, 5, SIZE))
+
+
+@pytest.mark.skipif(not IS_KNOWN, reason="this pyOpenSSL is used in the public way alone")
+def test_openssl_keeps_nothing_of_what_is_large(link, policy):
+    """It reads from our own memory; copied, each read would leave a buffer of its size to each connection."""
+    wire = link(policy).pump()
+    server, room, said = wire.server.getHandle(), BoundRoom(SIZE), sent(wire, SIZE)
+    room.admit(server, said)
+    start = ffi.new("char **")
+    assert lib.BIO_get_mem_data(server._into_ssl, start) == len(said)
+    assert start[0] == ffi.from_buffer(said)
+    assert room.fill(server)[0] == SIZE
+    room.leave(server)
+    assert lib.BIO_get_mem_data(server._into_ssl, start) == 0
+    assert start[0] == ffi.NULL
 
 
 def closing(wire: Any) -> bytes:
@@ -137,4 +169,9 @@ def test_after_buffers_shrink_both_sides_go_on(link, policy):
 
 def test_the_bindings_are_used_where_they_are_known():
     """A new major version of pyOpenSSL is to be looked at; until then the public way will do."""
-    assert Room is (BoundRoom if int(OpenSSL.__version__.split(".")[0]) in KNOWN else PublicRoom)
+    is_known = int(OpenSSL.__version__.split(".")[0]) in KNOWN
+    assert Room is (BoundRoom if is_known else PublicRoom)
+    assert (transport_drain.write, transport_drain.take) == (
+        (transport_drain.bound_write, transport_drain.bound_take) if is_known else
+        (transport_drain.public_write, transport_drain.public_take)
+    )  # fmt: skip
