@@ -368,7 +368,11 @@ class Acceptor:
             self._reject(Rejection("temporary congestion", "the service is shutting down"))
             return
         if admission.principal is not None:
-            self._parties = replace(self._parties, principal=admission.principal)
+            known = self._parties
+            self._parties = Parties(
+                known.association, known.peer, known.calling_ae_title, known.called_ae_title, known.tls,
+                admission.principal,
+            )  # fmt: skip
         services = entity.services
         expiry = entity.gate.policy.expiry if entity.gate else Expiry.IGNORE
         permission = Permission(entity.authorization, admission.principal, presenter, expiry)

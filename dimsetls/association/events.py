@@ -141,11 +141,12 @@ class AssociationLog:
                 self._line(level, line, fields)
 
     def _line(self, level: str, line: str, fields: dict[str, object]) -> None:
-        log.emit(LogLevel.lookupByName(level), line, **fields)
+        log.emit(_LEVELS[level], line, **fields)
 
 
 log = Logger(namespace="dimsetls.association")
 
+_LEVELS = {level.name: level for level in LogLevel.iterconstants()}  # which Twisted goes through for each look-up
 _WHO = "{calling_ae_title} at {peer} to {called_ae_title}"
 _HOW = "({protection}, {certificate})"
 

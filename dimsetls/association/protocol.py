@@ -119,7 +119,7 @@ class AssociationProtocol(Protocol):
         self._quick: socket.socket | None = None  # that is told TCP_QUICKACK for each read
         self._has_answered = False  # what came last
         self._holds: dict[Hashable, None] = {}  # as a set; empty, a set takes three times as much
-        self._rested_at = -1  # with so many PDUs received
+        self._rested_at: int | None = None  # with so many PDUs received; None before the first look
         self._stalls = 0
         self._stalled = self._is_paced = False
         self._awaiting_output: list[Deferred[None]] = []
@@ -386,7 +386,9 @@ class AssociationProtocol(Protocol):
         if self.user.busy() or self._holds:
             return object()  # equal to no other look: the silence is ours
         received = self._provider.pdus_received
-        if received != self._rested_at and isinstance(self.transport, TLSTransport):
+        if self._rested_at is None:
+            self._rested_at = -1  # it has only begun
+        elif received != self._rested_at and isinstance(self.transport, TLSTransport):
             self._rested_at = received
             self.transport.rest()
         return received

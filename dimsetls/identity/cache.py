@@ -53,7 +53,6 @@ class Successes:
 
     def _hash(self, back_end: str, credential: Credential, presenter: Presenter) -> bytes:
         """Over what the back end was asked, the certificate included: a token may be bound to it."""
-        digest = hmac.new(self._key, digestmod="sha256")
         match credential:
             case Username(name):
                 secret = name.encode()
@@ -64,6 +63,5 @@ class Successes:
             case _:
                 secret = credential.token.reveal()
         certificate = presenter.certificate.sha256 if presenter.certificate else ""
-        for part in (back_end.encode(), credential.method.value.encode(), certificate.encode(), secret):
-            digest.update(len(part).to_bytes(4, "big") + part)
-        return digest.digest()
+        parts = back_end.encode(), credential.method.value.encode(), certificate.encode(), secret
+        return hmac.digest(self._key, b"".join(len(part).to_bytes(4, "big") + part for part in parts), "sha256")

@@ -325,7 +325,8 @@ class Gate:
         lock, waiting = self._turns.get(user, (DeferredLock(), 0))
         self._turns[user] = (lock, waiting + 1)
         try:
-            await lock.acquire().addTimeout(self.policy.deadline, self._clock)
+            turn = lock.acquire()
+            await (turn if turn.called else turn.addTimeout(self.policy.deadline, self._clock))
         except DeadlineError:
             self._forget_turn(user)
             raise IdentityUnavailable(

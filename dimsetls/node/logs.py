@@ -12,15 +12,14 @@ from typing import IO, Any
 
 from twisted.logger import (
     FileLogObserver,
-    FilteringLogObserver,
     ILogObserver,
     LogEvent,
     LogLevel,
-    LogLevelFilterPredicate,
     formatEvent,
     formatEventAsClassicLogText,
     formatTime,
 )
+from zope.interface import implementer
 
 
 def log_observer(log_format: str, log_level: str, twistd: Mapping[str, Any]) -> ILogObserver | None:
@@ -30,7 +29,21 @@ def log_observer(log_format: str, log_level: str, twistd: Mapping[str, Any]) -> 
         return None
     file = _log_file(twistd)
     to_file = FileLogObserver(file, text_line if log_format == "text" else json_line)
-    return FilteringLogObserver(to_file, [LogLevelFilterPredicate(LogLevel.lookupByName(log_level))])
+    return _FromLevelUp(log_level, to_file)
+
+
+@implementer(ILogObserver)
+class _FromLevelUp:
+    """Lets events of a level, and of what is more serious, pass; Twisted's observer asks several objects for each."""
+
+    def __init__(self, level: str, observer: ILogObserver) -> None:
+        least = LogLevel.lookupByName(level)
+        self._shown = frozenset(each for each in LogLevel.iterconstants() if each >= least)
+        self._observer = observer
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") in self._shown:
+            self._observer(event)
 
 
 def keep_discreet() -> None:

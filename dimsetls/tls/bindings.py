@@ -92,6 +92,20 @@ def set_verify(context: SSL.Context, mode: int, verdict: Verdict) -> None:
     context._verify_helper._dimsetls = accepts_or_says_why  # type: ignore[union-attr]
 
 
+def set_info_callback(context: SSL.Context, noted: int, note: Callable[[SSL.Connection, int, int], None]) -> None:
+    """SSL_CTX_set_info_callback, for events that have one of the bits of `noted`.
+
+    OpenSSL calls it for each of its steps, some twenty in a handshake. pyOpenSSL looks the connection up for each.
+    """
+    @ffi.callback("void (*)(const SSL *, int, int)")  # type: ignore[untyped-decorator]
+    def happened(ssl: Any, where: int, value: int) -> None:
+        if where & noted:
+            note(SSL.Connection._reverse_mapping[ssl], where, value)
+
+    context._info_callback = happened  # C keeps no reference
+    lib.SSL_CTX_set_info_callback(context._context, happened)
+
+
 def choose_by_name(context: SSL.Context, choose: Callable[[SSL.Connection], int | None]) -> None:
     """SSL_CTX_set_tlsext_servername_callback: `choose` gives the alert that ends the connection, None if it goes on.
 

@@ -26,11 +26,20 @@ from .bindings import (
     choose_by_name,
     restrict_groups,
     restrict_signature_algorithms,
+    set_info_callback,
     set_verify,
     use_finite_field_group,
     was_resumed,
 )
-from .evidence import UNREADABLE, ObservedConnection, Refusal, RefusedAfterHandshake, record_event, record_verdict
+from .evidence import (
+    NOTED,
+    UNREADABLE,
+    ObservedConnection,
+    Refusal,
+    RefusedAfterHandshake,
+    record_event,
+    record_verdict,
+)
 from .judgement import Code, Objection, Role, misuses, weaknesses
 from .material import KeyMaterial, TrustRoots, name_of
 from .ocsp import must_staple, stapled_refusal
@@ -235,7 +244,7 @@ class ClientConnectionCreator:
         self._sessions = Sessions(resumption, revocation.end, now) if resumption is not None else None
         self._connection = _ResumingConnection if self._sessions is not None else ObservedConnection
         if self._sessions is not None:
-            self._context.set_info_callback(partial(_record_ticket, self._sessions))
+            set_info_callback(self._context, NOTED | SSL.SSL_CB_EXIT, partial(_record_ticket, self._sessions))
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> ObservedConnection:
         connection = self._connection(self._context, is_server=False)
@@ -328,7 +337,8 @@ class _ResumingConnection(ObservedConnection):
 
 def _record_ticket(sessions: Sessions, connection: SSL.Connection, where: int, value: int) -> None:
     """The info callback of a client that resumes: OpenSSL ends a handshake once, and once more for each ticket."""
-    record_event(connection, where, value)
+    if where & NOTED:
+        record_event(connection, where, value)
     if where == SSL.SSL_CB_CONNECT_EXIT and value == 1:
         assert isinstance(connection, _ResumingConnection)
         if connection.has_shaken_hands:
@@ -363,7 +373,7 @@ def _context(
         revocation.apply(store)
     except SSL.Error as error:
         raise ConfigurationError(f"OpenSSL cannot honour the TLS profile {policy.name}: {_reason(error)}") from None
-    context.set_info_callback(record_event)
+    set_info_callback(context, NOTED, record_event)
     not_enforced = [*policy.cannot]
     for what, names, restrict in (
         ("groups", policy.groups, restrict_groups),

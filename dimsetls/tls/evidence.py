@@ -20,7 +20,8 @@ from .policy import TLSVersion
 FATAL = 2
 """Level of an alert that ends the connection (RFC 8446 §6)."""
 
-_NOTED = SSL.SSL_CB_ALERT | SSL.SSL_CB_HANDSHAKE_START | SSL.SSL_CB_HANDSHAKE_DONE
+NOTED = SSL.SSL_CB_ALERT | SSL.SSL_CB_HANDSHAKE_START | SSL.SSL_CB_HANDSHAKE_DONE
+"""What is evidence among the steps that OpenSSL tells of."""
 
 CLOSE_NOTIFY = 0
 """The alert that ends a connection in order; whoever ends it otherwise may have been cut off (RFC 8446 §6.1)."""
@@ -164,9 +165,7 @@ def connection_of(transport: object) -> SSL.Connection | None:
 
 
 def record_event(connection: SSL.Connection, where: int, value: int) -> None:
-    """The info callback of every context; OpenSSL calls it for each of its steps, some twenty in a handshake."""
-    if not where & _NOTED:
-        return
+    """The info callback of every context, for what is `NOTED`."""
     assert isinstance(connection, ObservedConnection)
     evidence = connection.evidence
     if where & SSL.SSL_CB_ALERT:

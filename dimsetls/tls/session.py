@@ -14,6 +14,7 @@ from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 
 from .evidence import UNREADABLE, ObservedConnection, connection_of
 
@@ -46,8 +47,12 @@ class PeerCertificate:
 
     @classmethod
     def of(cls, certificate: x509.Certificate) -> PeerCertificate:
+        return cls.of_der(certificate.public_bytes(Encoding.DER))
+
+    @classmethod
+    def of_der(cls, der: bytes) -> PeerCertificate:
         """The certificate's facts, parsed once for each certificate ever seen, within reason."""
-        return _parse(certificate.public_bytes(Encoding.DER))
+        return _parse(der)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def read_session(transport: object) -> TLSSession | None:
     connection = connection_of(transport)
     if not isinstance(connection, ObservedConnection) or not connection.evidence.handshake_completed:
         return None
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    certificate = connection.get_peer_certificate()
     alpn = connection.get_alpn_proto_negotiated()
     server_name = connection.get_servername()
     group_name: Callable[[], str | None] = getattr(connection, "get_group_name", lambda: None)
@@ -83,7 +88,7 @@ def read_session(transport: object) -> TLSSession | None:
         group=group_name(),
         alpn=alpn.decode("ascii", "replace") if alpn else None,
         server_name=server_name.decode("ascii", "replace") if server_name else None,
-        peer=PeerCertificate.of(certificate) if certificate is not None else None,
+        peer=PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate)) if certificate is not None else None,
         # An empty context and none differ on TLS 1.2; RFC 9266 §2 has an empty one.
         channel_binding=connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""),
     )

@@ -194,6 +194,8 @@ class TLSTransport(ProtocolWrapper):
             self._shake_hands()
             if self._is_up:
                 self._receive()
+                if not self._is_over:
+                    self._flush()  # our last words of the handshake, if they did not go with others
         if self._pending and self._is_up and not self._is_over:
             self._write_pending()
 
@@ -228,8 +230,6 @@ class TLSTransport(ProtocolWrapper):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             self._write_pending()
-            if self._output.allowance and not self._is_over:  # our last words of it went not with others
-                self._flush()
 
     def _receive(self, data: bytes = b"") -> None:
         """Hand on what came, all of it in one piece as far as there is room; then see how it ends."""

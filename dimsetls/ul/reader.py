@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 from ..codes import ItemType, PDUType, ProviderReason
@@ -35,6 +36,7 @@ from .pdus import (
 )
 
 _T = TypeVar("_T")
+_KNOWN = 512  # bytes of a context above which it is read each time, or a peer could have us keep much
 _NO_USER_INFORMATION = UserInformation(0, "")
 
 
@@ -88,7 +90,7 @@ def _read_rq(body: bytes) -> AssociateRQ:
         # Only bit 0 says "version 1" (Table 9-11); how the rest of another version reads is unknown. AE-6 rejects it.
         return AssociateRQ(called, calling, "", (), _NO_USER_INFORMATION, version, echoed)
     name, values, user = _parts(body, ItemType.PRESENTATION_CONTEXT_RQ)
-    contexts = tuple(map(_context_rq, values))
+    contexts = tuple(_known_context(each) if len(each) <= _KNOWN else _context_rq(each) for each in values)
     _check_ids([context.context_id for context in contexts])
     return AssociateRQ(called, calling, name, contexts, _user_information(user), version, echoed)
 
@@ -177,6 +179,12 @@ def _context_rq(value: bytes) -> PresentationContextRQ:
     if not transfer:
         raise RemoteProtocolError(f"{where} has no transfer syntax")
     return PresentationContextRQ(value[0], _one(abstract, "abstract syntax", where), tuple(transfer))
+
+
+@lru_cache(1024)
+def _known_context(value: bytes) -> PresentationContextRQ:
+    """The same device proposes the same contexts each time, some a hundred and more of them."""
+    return _context_rq(value)
 
 
 def _context_ac(value: bytes) -> PresentationContextAC:

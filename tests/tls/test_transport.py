@@ -359,6 +359,19 @@ def test_a_producer_that_is_to_be_asked_is_asked_until_it_has_no_more(ours):
     assert pieces == []
 
 
+def test_an_answer_takes_the_last_words_of_the_handshake_with_it(ours, monkeypatch):
+    """The tickets of TLS 1.3, where a request comes with the end of the client's handshake."""
+    server, client = Meddler(), Meddler()
+    client.when_secure = lambda user: user.transport.write(b"question")
+    server.when_told = lambda user: user.transport.write(b"answer")
+    made = ours(server=server, client=client)
+    written, write = [], made.server_end.write
+    monkeypatch.setattr(made.server_end, "write", lambda data: written.append(data) or write(data))
+    made.pump()
+    assert client.received == b"answer"
+    assert len(written) == 2
+
+
 def test_after_breaking_off_nothing_goes_out_not_even_a_close_notify(ours):
     made = ours().pump()
     said = []

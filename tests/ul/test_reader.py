@@ -143,6 +143,22 @@ def test_unknown_items_and_sub_items_are_skipped_at_every_level() -> None:
     assert read(ac(*answer)) == read(ac())
 
 
+def test_a_context_that_came_before_is_not_read_again() -> None:
+    first, second = (read(rq()) for _ in range(2))
+    assert isinstance(first, AssociateRQ)
+    assert isinstance(second, AssociateRQ)
+    assert first.presentation_contexts[0] is second.presentation_contexts[0]
+
+
+def test_of_a_context_that_is_long_nothing_is_kept() -> None:
+    syntaxes = [item(0x40, b"1.2.3.%d" % number) for number in range(100)]
+    first, second = (read(rq(NAME, context_rq(1, item(0x30, CT), *syntaxes), USER)) for _ in range(2))
+    assert isinstance(first, AssociateRQ)
+    assert isinstance(second, AssociateRQ)
+    assert first == second
+    assert first.presentation_contexts[0] is not second.presentation_contexts[0]
+
+
 def test_sub_items_come_in_any_order() -> None:
     request = vector("a-associate-rq-full")
     lengths = [field.offset for field in anatomy(request) if field.depth == 2 and field.is_length and not field.inner]
