@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -19,14 +19,16 @@ from .instances import Instance, propose_for
 from .outbox import Outbox
 from .outcomes import Move, Outcome
 from .requests import (
+    ActionRequest,
     CreateRequest,
-    EchoRequest,
+    DeleteRequest,
+    EventReportRequest,
     FindRequest,
+    GetAttributesRequest,
     GetRequest,
     MoveRequest,
     NormalizedRequest,
-    Request,
-    StoreRequest,
+    SetAttributesRequest,
 )
 from .retrieving import SubOperations
 from .running import start
@@ -39,6 +41,13 @@ log = Logger(namespace="dimsetls.association")
 
 _DONE = (StatusClass.SUCCESS, StatusClass.WARNING)
 _END = object()
+
+
+Answered: TypeAlias = (
+    FindRequest | GetRequest | MoveRequest | EventReportRequest | GetAttributesRequest | SetAttributesRequest
+    | ActionRequest | CreateRequest | DeleteRequest
+)  # fmt: skip
+"""Requests that are answered by more than a status."""
 
 
 class Operation:
@@ -79,11 +88,9 @@ class Answering:
         self._association = association
         self._outbox = outbox
 
-    async def outcome(self, operation: Operation, request: Request, result: Any) -> Outcome:
+    async def outcome(self, operation: Operation, request: Answered, result: Any) -> Outcome:
         """The end of the operation, once everything before it was sent. `result` is what the handler returned."""
         match request:
-            case EchoRequest() | StoreRequest():
-                return Outcome(result)
             case FindRequest():
                 return await self._find(operation, result)
             case GetRequest():

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 log = Logger(namespace="dimsetls.association")
 
 _PLAIN = CEchoRQ, CStoreRQ
+_ANSWERED_BY_STATUS = EchoRequest, StoreRequest
 _FAILURE = StatusClass.FAILURE
 _REQUESTS: dict[type, type[Any]] = {
     CStoreRQ: StoreRequest, CFindRQ: FindRequest, CGetRQ: GetRequest, CMoveRQ: MoveRequest,
@@ -139,10 +140,11 @@ class PerformingUser:
                 outcome = Outcome(Status.DUPLICATE_INVOCATION, "the message ID is in use", (Element.MESSAGE_ID,))
             else:
                 outcome = await self._outcome_of(operation)
-            operation.stream.discard()
-            # An early failure is answered after the whole data set: few requestors expect it earlier (§9.3.1.3).
-            if not operation.stream.ended:
-                await operation.stream.wait_until_ended()
+            if operation.has_data_set:
+                operation.stream.discard()
+                # An early failure is answered after the whole data set: few requestors expect it earlier (§9.3.1.3).
+                if not operation.stream.ended:
+                    await operation.stream.wait_until_ended()
             if self._association.ended is None:
                 await self._answer(operation, outcome)
         finally:
@@ -190,7 +192,11 @@ class PerformingUser:
             if services is None:
                 raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service is offered here")
             self._authorize(operation)
-            outcome = await self._answering.outcome(operation, request, await services.perform(request))
+            result: Any = await services.perform(request)
+            if isinstance(request, _ANSWERED_BY_STATUS):
+                outcome = Outcome(result)
+            else:
+                outcome = await self._answering.outcome(operation, request, result)
         except ServiceError as error:
             self._log_refusal(operation, error)
             outcome = _refused(operation.message, error)

@@ -12,6 +12,7 @@ from .messages import number
 
 Piece = bytes | memoryview
 
+_COMMAND_DATA_SET_TYPE = Element.COMMAND_DATA_SET_TYPE  # a member of an enumeration is slow to look up
 _BETWEEN_MESSAGES = -1  # not 0: a peer may send 0, though no context can have it
 
 
@@ -72,7 +73,7 @@ class MessageAssembler:
         command = read_command(self._command)
         self._command.clear()
         context_id = self._context_id
-        has_data_set = number(command, Element.COMMAND_DATA_SET_TYPE) != NO_DATA_SET
+        has_data_set = number(command, _COMMAND_DATA_SET_TYPE) != NO_DATA_SET
         if not has_data_set:
             self._context_id = _BETWEEN_MESSAGES
         self._sink = self._begin_message(context_id, command, has_data_set)

@@ -72,6 +72,7 @@ _NUMBERS = _KNOWN - TEXT_ELEMENTS - AT_ELEMENTS - {Element.COMMAND_GROUP_LENGTH}
 _HEADER = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<HHIH")
 _GROUP_LENGTH = struct.Struct("<HHII")
+_GROUP_LENGTH_HEADER = _HEADER.pack(0, 0, 4)
 
 
 def read_command(data: bytes | bytearray) -> CommandSet:
@@ -82,6 +83,9 @@ def read_command(data: bytes | bytearray) -> CommandSet:
     """
     command: CommandSet = {}
     at, end, previous, read_header = 0, len(data), -1, _HEADER.unpack_from
+    if data.startswith(_GROUP_LENGTH_HEADER) and end >= 12:
+        command[0] = int.from_bytes(data[8:12], "little")
+        at, previous = 12, 0
     while at < end:
         if end - at < 8:
             raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")

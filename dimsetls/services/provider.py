@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -53,7 +54,7 @@ class ServiceProvider:
     def support(self, abstract_syntax: str, common: CommonExtendedNegotiation | None) -> Support | None:
         """What is supported for an abstract syntax; see `IServiceProvider`."""
         if abstract_syntax == VERIFICATION or abstract_syntax in self.abstract_syntaxes:
-            return Support(tuple(self.transfer_syntaxes))
+            return _support(tuple(self.transfer_syntaxes))
         return None
 
     def extended(self, item: ExtendedNegotiation) -> bytes | None:
@@ -144,6 +145,12 @@ class ServiceProvider:
     async def n_delete(self, request: DeleteRequest) -> NormalizedAnswer:
         """Delete a SOP instance (PS3.7 §10.1.6)."""
         raise _not_served("manage")
+
+
+@lru_cache(64)
+def _support(transfer_syntaxes: tuple[str, ...]) -> Support:
+    """It is asked for with every operation."""
+    return Support(transfer_syntaxes)
 
 
 def _not_served(what: str) -> ServiceError:

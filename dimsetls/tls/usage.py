@@ -69,7 +69,8 @@ class KeyUsage:
     @property
     def is_fresh(self) -> bool:
         """As nearly always, and it is asked for with every operation."""
-        return self.share < _WORN
+        most = _WORN * self.limit
+        return self.sent < most and self.received < most
 
     @property
     def wear(self) -> Wear:

@@ -52,6 +52,7 @@ _EVENTS = {
 }
 # Actions that read the PDU; for all others the header is enough, and the body is skipped as it comes.
 _READS_BODY = frozenset({Action.AE_3, Action.AE_4, Action.AE_6, Action.AA_3})
+_P_DATA_TF = int(PDUType.P_DATA_TF)  # a member of an enumeration is slow to look up
 _PDU_HEADER = struct.Struct(">BxI").unpack_from
 _PDV_HEADER = struct.Struct(">IBB").unpack_from
 _BOTH_HEADERS = struct.Struct(">BxIIBB").unpack_from
@@ -203,10 +204,11 @@ class UpperLayerProvider:
                 length, context_id, control = _PDV_HEADER(view, at)
                 at += 6
                 self._begin_fragment(self._pdu_left, length, context_id, control)
-            elif self._takes_data and end - at >= 12 and view[at] == PDUType.P_DATA_TF:
+            elif self._takes_data and end - at >= 12 and view[at] == _P_DATA_TF:
                 # DT-2 and AR-6 without the general machinery: no object, no table look-up for a PDU.
                 _, pdu_length, length, context_id, control = _BOTH_HEADERS(view, at)
-                judge_length(PDUType.P_DATA_TF, pdu_length, self._limits)
+                if not 6 <= pdu_length <= self._limits.p_data:
+                    judge_length(_P_DATA_TF, pdu_length, self._limits)
                 at += 12
                 self.pdus_received += 1
                 self._begin_fragment(pdu_length, length, context_id, control)
