@@ -11,6 +11,7 @@ from dimsetls.association.timers import LOOKS
 from dimsetls.testing import End, Peer
 from dimsetls.tls import endpoints
 from dimsetls.tls.faults import TransportFault
+from dimsetls.tls.transport import TLSTransport
 from dimsetls.ul.pdus import Abort, AssociateRJ, ReleaseRP, ReleaseRQ
 from dimsetls.ul.writer import write_pdu
 
@@ -250,6 +251,17 @@ def test_an_association_that_rests_keeps_no_buffers_that_it_filled(authority, mo
     peer.send(echo(9))
     stage.link.pump([look] * 2)
     assert rests == [look, 5 * look]
+
+
+def test_an_association_that_has_only_begun_gives_no_buffers_back_yet(authority, monkeypatch):
+    monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", endpoints.Transport.STREAM)
+    rests = []
+    monkeypatch.setattr(TLSTransport, "rest", lambda transport: rests.append(transport))
+    stage = Stage(tls=authority, timeouts=T)
+    stage.associated()
+    assert rests == []
+    stage.link.advance(T.idle / LOOKS)
+    assert len(rests) == 1
 
 
 # A PDU that does not end -----------------------------------------------------------------------------------------
