@@ -21,7 +21,7 @@ from OpenSSL import SSL
 from .bindings import was_resumed, withhold_tickets
 from .evidence import ObservedConnection, Refusal
 from .policy import TLSVersion
-from .session import REMEMBERED_CERTIFICATES, PeerCertificate
+from .session import REMEMBERED_CERTIFICATES, PeerCertificate, shown_by
 
 Now = Callable[[], datetime]
 
@@ -83,10 +83,9 @@ class Tickets:
             withhold_tickets(connection)
         if not was_resumed(connection):
             return None
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        if certificate is None:
+        leaf, now = shown_by(connection), self._now()
+        if leaf is None:
             return None  # nor did it show any when it came first
-        leaf, now = PeerCertificate.of(certificate), self._now()
         known = self._ends.get(leaf.sha256)
         end = known or min(leaf.not_after, self._lists_end)
         if end <= now:

@@ -14,6 +14,7 @@ from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 
 from .evidence import UNREADABLE, ObservedConnection, connection_of
@@ -73,12 +74,17 @@ class TLSSession:
     """`tls-exporter`, 32 octets that name this connection alone, for identities that are bound to it (RFC 9266)."""
 
 
+def shown_by(connection: SSL.Connection) -> PeerCertificate | None:
+    """The certificate of the peer; one that was seen before is not parsed again."""
+    certificate = connection.get_peer_certificate()
+    return None if certificate is None else PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate))
+
+
 def read_session(transport: object) -> TLSSession | None:
     """The facts of the connection under a Twisted transport; None where there is no TLS, or no handshake completed."""
     connection = connection_of(transport)
     if not isinstance(connection, ObservedConnection) or not connection.evidence.handshake_completed:
         return None
-    certificate = connection.get_peer_certificate()
     alpn = connection.get_alpn_proto_negotiated()
     server_name = connection.get_servername()
     group_name: Callable[[], str | None] = getattr(connection, "get_group_name", lambda: None)
@@ -88,7 +94,7 @@ def read_session(transport: object) -> TLSSession | None:
         group=group_name(),
         alpn=alpn.decode("ascii", "replace") if alpn else None,
         server_name=server_name.decode("ascii", "replace") if server_name else None,
-        peer=PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate)) if certificate is not None else None,
+        peer=shown_by(connection),
         # An empty context and none differ on TLS 1.2; RFC 9266 §2 has an empty one.
         channel_binding=connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""),
     )
