@@ -29,7 +29,7 @@ from .tunnel import tunnel
 
 pytestmark = pytest.mark.peers
 
-CT, MR, RLE, J2K = "CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm"
+CT, MR, RLE, JPEG_LS = "CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"
 ALL = "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2.3.1\\1.2.3.2\\1.2.3.3\\1.2.3.4"
 NAME = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 
@@ -39,7 +39,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Four instances of four studies: CT with a name in three scripts, MR, and two compressed ones."""
     directory = tmp_path_factory.mktemp("files")
     made = []
-    for number, name in enumerate((CT, MR, RLE, J2K), 1):
+    for number, name in enumerate((CT, MR, RLE, JPEG_LS), 1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ds = pydicom.dcmread(named(name).path)
@@ -143,8 +143,8 @@ def test_what_the_destination_does_not_take_fails_alone(
     with node.running() as service, destination(pki, tmp_path / "moved", port, "+xe"):
         fill(service, pki, files)
         _, said = command("movescu", service, pki, "-S", "-aem", "HERE", *ALL)
-        assert "SubOperationsCompleteOneOrMoreFailures" in said  # JPEG 2000 needs a decoder that is not there
-        service.expect("a sub-operation failed: 1.2.3.4.1.1 cannot be converted from 1.2.840.10008.1.2.4.91")
+        assert "SubOperationsCompleteOneOrMoreFailures" in said  # JPEG-LS needs a decoder that is not there
+        service.expect("a sub-operation failed: 1.2.3.4.1.1 cannot be converted from 1.2.840.10008.1.2.4.80")
     moved = kept(tmp_path / "moved")
     assert {uid: moved[uid] for uid, _, _ in map(what, files[:2])} == {
         uid: (syntax, data) for uid, syntax, data in map(what, files[:2])
