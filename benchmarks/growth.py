@@ -13,84 +13,15 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from .client import MAXIMUM_LENGTH, Kind
-from .measure import PROJECT, Measurement, Row, make_keys, measure, memory_folder
+from .measure import PROJECT, Measurement, make_keys, measure, memory_folder
 from .peers import PEERS
 from .report import machine, number, write
+from .sweeps import PAIR, SWEEPS, Point, Sweep, points, read, text
 
-PAIR = ("dimsetls", "storescp")
-KIB, MIB = 1 << 10, 1 << 20
 DOCS = PROJECT / "docs" / "benchmarks"
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """One number that varies; `row` is the work with the number put in, of which each of `points` makes one."""
-
-    name: str
-    title: str
-    axis: str
-    object: str
-    points: tuple[int, ...]
-    is_size: bool = False
-    rounds: int = 100
-
-    def row(self, point: int) -> Row:
-        """The work at one point."""
-        title = f"{self.title}: {point}"
-        match self.name:
-            case "objects":
-                return Row(self.name, title, Kind.STORE, count=point, size=16 * KIB)
-            case "associations":
-                return Row(self.name, title, Kind.STORE, associations=point, count=6400 // point, size=64 * KIB)
-            case "sequence":
-                return Row(self.name, title, Kind.ASSOCIATE, count=point)
-            case "size":
-                return Row(self.name, title, Kind.STORE, count=max(1, min(1000, 256 * MIB // point)), size=point)
-        return Row(self.name, title, Kind.STORE, count=128, size=MIB, longest=min(point, MAXIMUM_LENGTH))
-
-
-SWEEPS = (
-    Sweep("objects", "instances of 16 KiB on one association", "instances", "instance",
-          (100, 500, 2000, 7000, 20_000)),
-    Sweep("associations", "6400 instances of 64 KiB on associations at once", "associations at once", "instance",
-          (1, 2, 4, 8, 16, 32, 64)),
-    Sweep("sequence", "associations one after the other", "associations in sequence", "association",
-          (100, 300, 1000, 3000, 10_000), rounds=1),
-    Sweep("size", "size of the instance", "size of the instance", "instance",
-          (4 * KIB, 32 * KIB, 256 * KIB, 4 * MIB, 64 * MIB, 512 * MIB), is_size=True),
-    Sweep("pdu", "length of the PDUs, instances of 1 MiB", "length of a PDU", "instance",
-          tuple(KIB << power for power in range(2, 8)), is_size=True),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What one object costs at one point, in each run: milliseconds of the server's processor, and of the clock."""
-
-    sweep: str
-    peer: str
-    at: int
-    cpu: tuple[float, ...]
-    time: tuple[float, ...]
-
-
-def points(runs: Sequence[tuple[int, Measurement]]) -> list[Point]:
-    """The runs, by what varied."""
-    found = []
-    for sweep, peer, at in dict.fromkeys((run.row, run.peer, at) for at, run in runs if not run.error):
-        mine = [run for where, run in runs if (run.row, run.peer, where) == (sweep, peer, at) and not run.error]
-        found.append(Point(sweep, peer, at, tuple(round(1e3 * run.cpu / run.operations, 5) for run in mine),
-                           tuple(round(1e3 * run.seconds / run.operations, 5) for run in mine)))
-    return found
-
-
-def read(file: Path) -> list[Point]:
-    """What was measured before."""
-    return [Point(**each) for each in json.loads(file.read_text())["points"]] if file.exists() else []
 
 
 def lines(figures: Sequence[Point]) -> list[str]:
@@ -106,13 +37,6 @@ def lines(figures: Sequence[Point]) -> list[str]:
                 span = f"{text(sweep, first.at)} … {text(sweep, last.at)}"
                 out.append(f"| {sweep.object}: {sweep.axis}, {span} | {peer} | {cpu} | {time} |")
     return out
-
-
-def text(sweep: Sweep, at: int) -> str:
-    """A point as people write it."""
-    if not sweep.is_size:
-        return f"{at:,}".replace(",", " ")
-    return f"{at // MIB} MiB" if at >= MIB else f"{at // KIB} KiB"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .growth import PAIR, Point, Sweep, text
+from .sweeps import PAIR, Point, Sweep, text
 
 INK = "#767676"
 """A grey with 4.5 : 1 to white and 4.1 : 1 to what dark pages have."""

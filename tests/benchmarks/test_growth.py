@@ -9,12 +9,13 @@ import pytest
 
 from benchmarks import growth, idle, memory
 from benchmarks.client import Kind
-from benchmarks.growth import PAIR, SWEEPS, Point, lines, points, text
+from benchmarks.growth import lines
 from benchmarks.measure import Measurement, RunError, make_keys
 from benchmarks.peers import PEERS
 from benchmarks.report import write
 from benchmarks.requesting import REQUESTORS, ask
 from benchmarks.slow import slow_disk
+from benchmarks.sweeps import PAIR, SWEEPS, Point, Sweep, points, read, text
 
 FIGURES = [Point(sweep.name, peer, at, (1.0, 1.5, 2.0), (2.0, 3.0, 4.0))
            for sweep in SWEEPS for peer in PAIR for at in sweep.points]
@@ -42,7 +43,7 @@ def test_the_table_says_where_a_sweep_begins_and_ends() -> None:
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.name)
-def test_a_plot_is_the_same_for_the_same_figures(sweep: growth.Sweep, tmp_path: Path) -> None:
+def test_a_plot_is_the_same_for_the_same_figures(sweep: Sweep, tmp_path: Path) -> None:
     from benchmarks.plots import draw
 
     mine = [each for each in FIGURES if each.sweep == sweep.name]
@@ -56,7 +57,7 @@ def test_a_plot_is_the_same_for_the_same_figures(sweep: growth.Sweep, tmp_path: 
 
 
 def test_the_plots_in_docs_are_those_of_the_figures_beside_them() -> None:
-    figures = growth.read(growth.DOCS / "growth.json")
+    figures = read(growth.DOCS / "growth.json")
     for sweep in SWEEPS:
         assert {each.peer for each in figures if each.sweep == sweep.name} == set(PAIR)
         drawn = (growth.DOCS / f"growth-{sweep.name}.svg").read_text()
@@ -82,7 +83,7 @@ def test_what_is_measured_quickly_does_not_go_to_docs(capsys: pytest.CaptureFixt
 def test_growth_is_measured_and_what_was_measured_before_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growth, "SWEEPS", (growth.Sweep("sequence", "associations", "in sequence", "it", (2,)),))
+    monkeypatch.setattr(growth, "SWEEPS", (Sweep("sequence", "associations", "in sequence", "it", (2,)),))
     monkeypatch.setattr(growth, "PAIR", ("storescp",))
     kept = {"sweep": "pdu", "peer": "storescp", "at": 4096, "cpu": [1.0], "time": [1.0]}
     (tmp_path / "growth.json").write_text(json.dumps({"points": [kept]}))
