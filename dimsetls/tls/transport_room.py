@@ -21,6 +21,9 @@ NOTHING_MORE = SSL.WantReadError()
 
 _WANT_READ = lib.SSL_ERROR_WANT_READ
 
+_ANYWHERE = ffi.new("char **")
+"""For where the bytes are that wait for OpenSSL, which is not what we ask."""
+
 _LENT = RECORD
 """Bytes from the network above which they are lent to OpenSSL, and not copied."""
 
@@ -61,26 +64,36 @@ class BoundRoom(PublicRoom):
         super().__init__(size)
         self._start = ffi.from_buffer(self._octets)
         self._lent: Any = None  # keeps the bytes alive that OpenSSL reads
+        self._is_copied = False
 
     def admit(self, connection: SSL.Connection, data: bytes) -> None:
-        if len(data) <= _LENT or not isinstance(connection, ObservedConnection):
+        if not isinstance(connection, ObservedConnection):
             connection.bio_write(data)
             return
         connection.evidence.came(data)
+        if len(data) <= _LENT:
+            lib.BIO_write(connection._into_ssl, data, len(data))  # memory takes all of it
+            self._is_copied = True
+            return
         self._lent = lent = ffi.from_buffer(data)
         into = lib.BIO_new_mem_buf(lent, len(data))
         lib.BIO_set_mem_eof_return(into, -1)  # its end is not that of the connection
         _replace(connection, into)
 
     def leave(self, connection: SSL.Connection) -> None:
+        self._is_copied = False
         if self._lent is not None:
             _replace(connection, lib.BIO_new(lib.BIO_s_mem()))
             self._lent = None
 
     def fill(self, connection: SSL.Connection) -> tuple[int, SSL.Error | None]:
         read, ssl, start, most, octets = lib.SSL_read, connection._ssl, self._start, self._most, 0
+        is_copied = self._is_copied
         while octets <= most and (found := read(ssl, start + octets, RECORD)) > 0:
             octets += found
+            # A record is taken whole; so where no byte is left, OpenSSL need not be asked whether there is another.
+            if is_copied and not lib.BIO_get_mem_data(connection._into_ssl, _ANYWHERE):
+                return octets, NOTHING_MORE
         if octets > most:
             return octets, None
         if lib.SSL_get_error(ssl, found) == _WANT_READ:
@@ -113,8 +126,7 @@ def shrink(connection: SSL.Connection) -> None:
     """
     if not IS_KNOWN:
         return
-    used = ffi.new("char **")
-    if lib.BIO_get_mem_data(connection._into_ssl, used) or lib.BIO_get_mem_data(connection._from_ssl, used):
+    if any(lib.BIO_get_mem_data(memory, _ANYWHERE) for memory in (connection._into_ssl, connection._from_ssl)):
         return
     connection._into_ssl, connection._from_ssl = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
     lib.SSL_set_bio(connection._ssl, connection._into_ssl, connection._from_ssl)  # which frees the old ones

@@ -35,7 +35,7 @@ PDU = LARGEST_PDU_LENGTH + 6
 LINES_TO_THE_DISK = 11
 LINES_A_RECORD = 17
 LINES_A_PDU = 188
-LINES_TWO_PDUS_OVER_TLS = 177
+LINES_TWO_PDUS_OVER_TLS = 196
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
 LINES_A_C_ECHO = 279
 """From the request to its response, without TLS."""
