@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .instances import Instance
@@ -33,7 +33,7 @@ class Move:
     open_destination: OpenDestination | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take thrice as long to make, and one is made for each operation
 class Outcome:
     """The end of an operation, as it is answered; `elements` are further ones of the response, by their names."""
 
@@ -41,7 +41,7 @@ class Outcome:
     comment: str = ""
     offending_elements: tuple[int, ...] = ()
     dataset: Dataset | None = None
-    elements: Mapping[str, Any] = field(default_factory=dict)
+    elements: Mapping[str, Any] | None = None
 
     @property
     def is_plain(self) -> bool:

@@ -146,22 +146,24 @@ class PerformingUser:
                 if not operation.stream.ended:
                     await operation.stream.wait_until_ended()
             if self._association.ended is None:
-                await self._answer(operation, outcome)
+                status, command, data = self._response(operation, outcome)
+                try:
+                    await self._outbox.send(operation.context.context_id, command, data)
+                except LocalProtocolError:
+                    pass  # the association ended, or is being released, before its turn came
+                else:
+                    self._count(operation, status)
         finally:
             if not is_duplicate:
                 del self._performing[operation.message_id]
         self._association.operation_is_over()
 
-    async def _answer(self, operation: Operation, outcome: Outcome) -> None:
-        status, command, data = self._response(operation, outcome)
-        try:
-            await self._outbox.send(operation.context.context_id, command, data)
-        except LocalProtocolError:
-            return  # the association ended, or is being released, before its turn came
+    def _count(self, operation: Operation, status: int) -> None:
+        """One more is answered."""
         self.operations += 1
         if status_class(status) is _FAILURE:
             self.failures += 1
-        elif isinstance(operation.message, CStoreRQ):
+        elif type(operation.message) is CStoreRQ:
             self.instances += 1
 
     def _response(self, operation: Operation, outcome: Outcome) -> tuple[int, bytes, bytes | None]:
@@ -170,14 +172,14 @@ class PerformingUser:
         if message is None:
             response = answer(operation.command, status, outcome.comment, outcome.offending_elements)
             return status, write_command(response.command()), None
-        if outcome.is_plain and isinstance(message, _PLAIN):
+        if isinstance(message, _PLAIN) and outcome.is_plain:
             return status, write_plain_response(message, status), None
         try:
             if outcome.dataset is not None:
                 data = encode(outcome.dataset, operation.context.transfer_syntax)
             typed = message.RESPONSE.to(
                 message, status, error_comment=outcome.comment,
-                offending_element=outcome.offending_elements, **outcome.elements,
+                offending_element=outcome.offending_elements, **(outcome.elements or {}),
             )  # fmt: skip
             return status, write_command(typed.command(data is not None)), data
         except Exception:
@@ -191,7 +193,8 @@ class PerformingUser:
             services = self._association.receiver_of(request) or self._services
             if services is None:
                 raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service is offered here")
-            self._authorize(operation)
+            if self._permission is not None and not self._permission.is_boundless:
+                self._authorize(self._permission, operation)
             result: Any = await services.perform(request)
             if isinstance(request, _ANSWERED_BY_STATUS):
                 outcome = Outcome(result)
@@ -223,13 +226,13 @@ class PerformingUser:
             raise ServiceError(Status.UNRECOGNIZED_OPERATION, sentence, (Element.COMMAND_FIELD,))
         assert not isinstance(message, CCancelRQ)  # it never comes here
         operation.message = message
-        context, sop_class = operation.context, message.sop_class_uid
+        kind, context, sop_class = type(message), operation.context, message.sop_class_uid
         if sop_class != context.abstract_syntax:
-            inside = _INSIDE.get(context.abstract_syntax, frozenset()) if isinstance(message, _NORMALIZED) else ()
+            inside = _INSIDE.get(context.abstract_syntax, frozenset()) if kind in _NORMALIZED else ()
             if sop_class not in inside:
                 raise _not_supported(message, "the SOP class is not that of the presentation context")
         # Whoever notifies is the SCP (PS3.7 §7.5.1); of all other operations it is the SCU that invokes.
-        as_scp = not isinstance(message, NEventReportRQ)
+        as_scp = kind is not NEventReportRQ
         if not (context.requestor_is_scp if self._is_requestor is as_scp else context.requestor_is_scu):
             raise _not_supported(message, "the role for this was not negotiated")
         association, stream = self._association, operation.stream
@@ -238,19 +241,17 @@ class PerformingUser:
         data = stream if operation.has_data_set else None
         if isinstance(message, NCreateRQ):
             return CreateRequest(association, context, message, data, new_uid=f"2.25.{uuid4().int}")
-        if isinstance(message, _QUERIES) and self._permission is not None:
+        if kind in _QUERIES and self._permission is not None:
             sees = self._permission.sight(number(operation.command, Element.COMMAND_FIELD), context.abstract_syntax)
-            query: Request = _REQUESTS[type(message)](association, context, message, stream, sees)
+            query: Request = _REQUESTS[kind](association, context, message, stream, sees)
             return query
-        request: Request = _REQUESTS[type(message)](association, context, message, data)
+        request: Request = _REQUESTS[kind](association, context, message, data)
         return request
 
-    def _authorize(self, operation: Operation) -> None:
+    def _authorize(self, permission: Permission, operation: Operation) -> None:
         """Raise ServiceError where the user may not do this, or may do nothing any more."""
-        if self._permission is None or self._permission.is_boundless:
-            return
         field = number(operation.command, Element.COMMAND_FIELD)
-        refused = self._permission.judge(field, operation.context.abstract_syntax)
+        refused = permission.judge(field, operation.context.abstract_syntax)
         if refused is None:
             return
         if refused.ends_association:

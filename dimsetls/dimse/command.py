@@ -131,12 +131,7 @@ def write_command(command: CommandSet) -> bytes:
 
     Raises `LocalProtocolError` where a number, say of sub-operations, needs more than 16 bits.
     """
-    return with_group_length(*(write_element(element, command[element]) for element in sorted(command) if element))
-
-
-def with_group_length(*elements: bytes) -> bytes:
-    """A command set of these elements, which ascend."""
-    body = b"".join(elements)
+    body = b"".join(write_element(element, command[element]) for element in sorted(command) if element)
     return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
 
 

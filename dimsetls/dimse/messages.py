@@ -323,7 +323,7 @@ def read_message(kind: type[_T], command: CommandSet) -> _T:
     Raises `MissingElement` where a mandatory element is absent, `InvalidElement` where one has the wrong length.
     """
     values: list[object] = []
-    for element, of, default in _forms_of(kind):
+    for element, of, default in _forms.get(kind) or _forms_of(kind):
         value = command.get(element)
         if isinstance(value, of) and (value or value == 0):
             values.append(value)
@@ -336,12 +336,11 @@ def read_message(kind: type[_T], command: CommandSet) -> _T:
 
 def _forms_of(kind: type[Any]) -> tuple[tuple[int, type[Value], object], ...]:
     """Each field of a class of messages: its element, the type of its value, and what it is without; or MISSING."""
-    if kind not in _forms:
-        _forms[kind] = tuple(
-            (int(element), _TYPES[element], MISSING if is_mandatory else field.default)
-            for field, (_, element, is_mandatory) in zip(fields(kind), elements_of(kind), strict=True)
-        )
-    return _forms[kind]
+    _forms[kind] = forms = tuple(
+        (int(element), _TYPES[element], MISSING if is_mandatory else field.default)
+        for field, (_, element, is_mandatory) in zip(fields(kind), elements_of(kind), strict=True)
+    )
+    return forms
 
 
 def elements_of(kind: type[Any]) -> tuple[tuple[str, Element, bool], ...]:

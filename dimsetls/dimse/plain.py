@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 
-from .command import NO_DATA_SET, Element, with_group_length, write_element
-from .messages import RequestMessage
+from .command import NO_DATA_SET, Element, write_element
+from .messages import CEchoRQ, CStoreRQ
 
-_INSTANCE, _RESPONDED_TO = Element.AFFECTED_SOP_INSTANCE_UID, Element.MESSAGE_ID_BEING_RESPONDED_TO
+_INSTANCE, _RESPONDED_TO = Element.AFFECTED_SOP_INSTANCE_UID, int(Element.MESSAGE_ID_BEING_RESPONDED_TO)
+_GROUP_LENGTH = Struct("<HHII").pack
+_MESSAGE_ID = Struct("<HHIH")
+_write_message_id, _SIZE = _MESSAGE_ID.pack, _MESSAGE_ID.size
 
 
-def write_plain_response(request: RequestMessage, status: int) -> bytes:
-    """The command set of the response to a C-ECHO-RQ or C-STORE-RQ, as `write_command` has it; `status` has 16 bits."""
-    before, after = _around_message_id(request.RESPONSE.COMMAND_FIELD, request.sop_class_uid, status)
-    message_id = write_element(_RESPONDED_TO, request.message_id)
-    instance = request.sop_instance_uid
-    if instance is None:
-        return with_group_length(before, message_id, after)
-    return with_group_length(before, message_id, after, write_element(_INSTANCE, instance))
+def write_plain_response(request: CEchoRQ | CStoreRQ, status: int) -> bytes:
+    """The command set of the response, as `write_command` has it; `status` has 16 bits."""
+    before, after = _around_message_id(request.RESPONSE.COMMAND_FIELD, request.affected_sop_class_uid, status)
+    if isinstance(request, CStoreRQ):
+        after += write_element(_INSTANCE, request.affected_sop_instance_uid)
+    message_id = _write_message_id(0, _RESPONDED_TO, 2, request.message_id)
+    return _GROUP_LENGTH(0, 0, 4, len(before) + _SIZE + len(after)) + before + message_id + after
 
 
 @lru_cache(256)

@@ -9,6 +9,7 @@ nobody asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -47,16 +48,18 @@ REQUESTS: dict[int, type[Request]] = {
                  NDeleteRQ)
 }  # fmt: skip
 RESPONSES: dict[int, type[ResponseMessage]] = {kind.RESPONSE.COMMAND_FIELD: kind.RESPONSE for kind in REQUESTS.values()}
-_JUDGED: dict[type, tuple[tuple[str, Element], ...]] = {
-    kind: tuple((name, each) for name, each, _ in elements_of(kind) if each in UI_ELEMENTS | AE_ELEMENTS)
-    for kind in REQUESTS.values()
-}
-"""The fields whose text is judged; what is no text was judged when it was decoded."""
-
 _AE_TITLE = re.compile(r"[ !-\[\]-~]{1,16}\Z")  # the default repertoire without backslash and control characters
+_JUDGED: dict[type, tuple[tuple[str, Element, Callable[[str], object]], ...]] = {
+    kind: tuple((name, each, is_valid_uid if each in UI_ELEMENTS else _AE_TITLE.match)
+                for name, each, _ in elements_of(kind) if each in UI_ELEMENTS | AE_ELEMENTS)
+    for kind in REQUESTS.values()
+}  # fmt: skip
+"""The fields whose text is judged, and what it has to pass; what is no text was judged when it was decoded."""
+
 _PRIORITIES = frozenset(map(int, Priority))
 _PRIORITIZED = CStoreRQ, CFindRQ, CGetRQ, CMoveRQ
 _COMMAND_FIELD, _COMMAND_DATA_SET_TYPE = Element.COMMAND_FIELD, Element.COMMAND_DATA_SET_TYPE
+_REQUIRED = DataSet.REQUIRED  # a member of an enumeration is slow to look up
 _REFUSALS = {
     Element.AFFECTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
     Element.REQUESTED_SOP_CLASS_UID: Status.SOP_CLASS_NOT_SUPPORTED,
@@ -76,8 +79,10 @@ def read_request(command: CommandSet) -> Request | CCancelRQ | None:
     if kind is None:
         return read_message(CCancelRQ, command) if field == CommandField.C_CANCEL_RQ else None
     message: Request = read_message(kind, command)
-    for name, element in _JUDGED[kind]:
-        _judge(element, getattr(message, name))
+    for name, element, is_valid in _JUDGED[kind]:
+        text = getattr(message, name)
+        if text is not None and not is_valid(text):
+            raise _invalid(element, text)
     _judge_data_set(message, command)
     if isinstance(message, _PRIORITIZED) and message.priority not in _PRIORITIES:
         return replace(message, priority=Priority.MEDIUM)
@@ -134,20 +139,12 @@ _REPEATED = {
 }
 
 
-def _judge(element: Element, value: object) -> None:
-    """Judge the text of one element, if it is there."""
-    if not isinstance(value, str):
-        return
-    if element in UI_ELEMENTS and not is_valid_uid(value):
-        what = "UID"
-    elif element in AE_ELEMENTS and not _AE_TITLE.match(value):
-        what = "AE title"
-    else:
-        return
-    sentence = f"{element.name} (0000,{element:04X}) is no {what}: {value[:64]!r}"
-    raise InvalidElement(sentence, element, _REFUSALS.get(element, Status.MISTYPED_ARGUMENT))
+def _invalid(element: Element, text: str) -> InvalidElement:
+    what = "UID" if element in UI_ELEMENTS else "AE title"
+    sentence = f"{element.name} (0000,{element:04X}) is no {what}: {text[:64]!r}"
+    return InvalidElement(sentence, element, _REFUSALS.get(element, Status.MISTYPED_ARGUMENT))
 
 
 def _judge_data_set(message: Message, command: CommandSet) -> None:
-    if message.data_set is DataSet.REQUIRED and number(command, _COMMAND_DATA_SET_TYPE) == NO_DATA_SET:
+    if message.data_set is _REQUIRED and number(command, _COMMAND_DATA_SET_TYPE) == NO_DATA_SET:
         raise InvalidElement(f"{message.name} came without a data set", _COMMAND_DATA_SET_TYPE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -182,7 +182,7 @@ class Services:
         answers = (provider.extended(item) for provider in self._providers)
         return next((answer for answer in answers if answer is not None), None)
 
-    async def perform(self, request: Request) -> Answer:
+    def perform(self, request: Request) -> Awaitable[Answer]:
         uid = request.context.abstract_syntax
         offered = request.association.peer.common_extended_negotiations
         common = {item.sop_class_uid: item for item in offered}.get(uid) if offered else None
@@ -191,5 +191,5 @@ class Services:
         for provider in self._providers:
             support = provider.support(uid, common)  # asked as it was when the context was negotiated
             if support and (support.requestor_may_be_scp if is_notification else support.requestor_may_be_scu):
-                return await provider.perform(request)
+                return provider.perform(request)
         raise ServiceError(Status.SOP_CLASS_NOT_SUPPORTED, "no service of this AE supports the SOP class")

@@ -53,6 +53,7 @@ _EVENTS = {
 # Actions that read the PDU; for all others the header is enough, and the body is skipped as it comes.
 _READS_BODY = frozenset({Action.AE_3, Action.AE_4, Action.AE_6, Action.AA_3})
 _P_DATA_TF = int(PDUType.P_DATA_TF)  # a member of an enumeration is slow to look up
+_SENDS_DATA = State.STA6, State.STA8
 _PDU_HEADER = struct.Struct(">BxI").unpack_from
 _PDV_HEADER = struct.Struct(">IBB").unpack_from
 _BOTH_HEADERS = struct.Struct(">BxIIBB").unpack_from
@@ -123,7 +124,7 @@ class UpperLayerProvider:
 
     def check_data_request(self) -> None:
         """Raise `LocalProtocolError` unless P-DATA may be sent now; for those who frame fragments themselves."""
-        if self.state not in (State.STA6, State.STA8):
+        if self.state not in _SENDS_DATA:
             raise LocalProtocolError(f"P-DATA cannot be sent in {self.state.name}; the association is not open")
 
     def release_request(self) -> list[Effect]:
