@@ -50,7 +50,9 @@ class MessageAssembler:
     def begin_fragment(self, context_id: int, control: int, length: int) -> Callable[[Piece], object]:
         sink = self._sink
         if context_id != self._context_id:
-            self._change_context(context_id)
+            if self._context_id != _BETWEEN_MESSAGES or context_id not in self._contexts:
+                raise self._misplaced(context_id)
+            self._context_id = context_id
         if bool(control & 1) is (sink is not None):
             due = "data set" if sink else "command"
             sentence = f"a {'command' if sink else 'data set'} fragment came where a {due} fragment was due"
@@ -78,11 +80,8 @@ class MessageAssembler:
             self._context_id = _BETWEEN_MESSAGES
         self._sink = self._begin_message(context_id, command, has_data_set)
 
-    def _change_context(self, context_id: int) -> None:
+    def _misplaced(self, context_id: int) -> RemoteProtocolError:
+        sentence = f"presentation context {context_id} was not accepted"
         if self._context_id != _BETWEEN_MESSAGES:
             sentence = f"presentation context {context_id} came inside a message on context {self._context_id}"
-            raise RemoteProtocolError(sentence, ProviderReason.UNEXPECTED_PDU_PARAMETER)
-        if context_id not in self._contexts:
-            sentence = f"presentation context {context_id} was not accepted"
-            raise RemoteProtocolError(sentence, ProviderReason.UNEXPECTED_PDU_PARAMETER)
-        self._context_id = context_id
+        return RemoteProtocolError(sentence, ProviderReason.UNEXPECTED_PDU_PARAMETER)

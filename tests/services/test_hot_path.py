@@ -37,9 +37,9 @@ LINES_A_RECORD = 17
 LINES_A_PDU = 188
 LINES_TWO_PDUS_OVER_TLS = 196
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
-LINES_A_C_ECHO = 263
+LINES_A_C_ECHO = 261
 """From the request to its response, without TLS."""
-LINES_A_SMALL_C_STORE = {FLAT: 535, BY_SERIES: 604}
+LINES_A_SMALL_C_STORE = {FLAT: 533, BY_SERIES: 602}
 """The same for an instance of one PDU, by layout: the file, its name and the response among them."""
 SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
 """The start of a data set: all that any layout needs."""
