@@ -75,14 +75,17 @@ class _Output:
         """Whether what the producer writes has to wait for the handshake."""
 
     def write(self, lent: bytes | memoryview) -> None:
-        allowance, size, sent = self.allowance, len(lent), 0
+        allowance, size = self.allowance, len(lent)
         self.allowance = allowance - size if size > RECORD else 0
         if allowance > 0 and not self._queued and self._socket is not None:
-            with suppress(OSError):  # no room; or it is broken, which the transport below will find and tell
+            try:
                 sent = self._socket.send(lent)
+            except OSError:  # no room; or it is broken, which the transport below will find and tell
+                sent = 0
             if sent == size:
                 return
-        data = bytes(lent[sent:])
+            lent = lent[sent:]
+        data = bytes(lent)
         if IConsumer.providedBy(self._below):
             if not self._queued:
                 self._below.registerProducer(self, False)
