@@ -83,7 +83,8 @@ def read_request(command: CommandSet) -> Request | CCancelRQ | None:
         text = getattr(message, name)
         if text is not None and not is_valid(text):
             raise _invalid(element, text)
-    _judge_data_set(message, command)
+    if kind.DATA_SET is _REQUIRED:
+        _judge_data_set(message, command)
     if isinstance(message, _PRIORITIZED) and message.priority not in _PRIORITIES:
         return replace(message, priority=Priority.MEDIUM)
     return message

@@ -37,9 +37,11 @@ LINES_A_RECORD = 17
 LINES_A_PDU = 188
 LINES_TWO_PDUS_OVER_TLS = 196
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
-LINES_A_C_ECHO = 261
+LINES_A_C_ECHO = 259
 """From the request to its response, without TLS."""
-LINES_A_SMALL_C_STORE = {FLAT: 533, BY_SERIES: 602}
+LINES_A_C_ECHO_OVER_TLS = 333
+"""From what the network brought to what it takes, with our own TLS."""
+LINES_A_SMALL_C_STORE = {FLAT: 534, BY_SERIES: 603}
 """The same for an instance of one PDU, by layout: the file, its name and the response among them."""
 SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
 """The start of a data set: all that any layout needs."""
@@ -101,6 +103,16 @@ def pdu() -> list[bytes]:
     return [wire[at : at + RECORD] for at in range(0, PDU, RECORD)]
 
 
+def on_the_network(peer: Peer, said: bytes) -> bytes:
+    """What a peer says as TLS has it; the network holds it back."""
+    held: list[bytes] = []
+    peer.end.on_the_way = lambda data: held.append(data) or b""
+    peer.transport.write(said)
+    while peer.end.writable:
+        peer.end.flush()
+    return b"".join(held)
+
+
 def test_a_tls_record_inside_a_fragment_costs_this_much(protocol):
     first, *others, _ = pdu()
     protocol.dataReceived(first)
@@ -124,6 +136,16 @@ def test_a_c_echo_costs_this_much():
     assert costs[1:] == [LINES_A_C_ECHO] * 3  # the first also makes what is then known
 
 
+def test_a_c_echo_over_tls_costs_this_much(monkeypatch):
+    monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", endpoints.Transport.STREAM)
+    peer = Stage(Verification(), tls=DevelopmentAuthority()).associated()
+    receiver, costs = peer.end.other._protocol, []
+    for number in range(4):
+        record = on_the_network(peer, echo(number))
+        costs.append(len(lines_of(lambda record=record: receiver.dataReceived(record))))
+    assert costs[1:] == [LINES_A_C_ECHO_OVER_TLS] * 3
+
+
 def test_a_small_c_store_costs_this_much(storing, request):
     peer = storing(None)
     peer.send(data_set(b""))  # the end of the one that was under way
@@ -137,14 +159,8 @@ def test_a_small_c_store_costs_this_much(storing, request):
 def test_two_pdus_over_tls_cost_this_much(storing, monkeypatch):
     monkeypatch.setattr(endpoints, "DEFAULT_TRANSPORT", endpoints.Transport.STREAM)
     peer = storing(DevelopmentAuthority())
-    end, receiver = peer.end, peer.end.other._protocol
-    held: list[bytes] = []
-    end.on_the_way = lambda data: held.append(data) or b""  # the network holds it back until all is there
-    costs = []
+    receiver, costs = peer.end.other._protocol, []
     for _ in range(4):
-        peer.transport.write(b"".join(pdu()) * 2)
-        while end.writable:
-            end.flush()
-        costs.append(len(lines_of(lambda: receiver.dataReceived(b"".join(held)))))
-        held.clear()
+        records = on_the_network(peer, b"".join(pdu()) * 2)
+        costs.append(len(lines_of(lambda records=records: receiver.dataReceived(records))))
     assert costs[1:] == [LINES_TWO_PDUS_OVER_TLS] * 3
