@@ -33,7 +33,7 @@ class Move:
     open_destination: OpenDestination | None
 
 
-@dataclass(slots=True)  # frozen, it would take thrice as long to make, and one is made for each operation
+@dataclass(slots=True)  # frozen, it takes four times as long to make, and one is made for each operation
 class Outcome:
     """The end of an operation, as it is answered; `elements` are further ones of the response, by their names."""
 
