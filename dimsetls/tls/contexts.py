@@ -171,7 +171,7 @@ class ServerConnectionCreator:
         code = _verdict(Role.CLIENT, connection, certificate, found, depth)
         if self._tickets is not None and depth == 0 and not found and not code:
             assert isinstance(connection, ObservedConnection)
-            self._tickets.judged(connection, PeerCertificate.of(certificate.to_cryptography()))
+            self._tickets.judged(connection, PeerCertificate.of_der(connection.evidence.certificate))
         return code
 
     def _choose(self, connection: SSL.Connection) -> int | None:
@@ -303,18 +303,21 @@ def _verdict(role: Role, connection: SSL.Connection, certificate: X509, found: i
     if not record_verdict(connection, certificate, found, depth, not found):
         return found
     try:
-        subject, end, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
+        der, subject, end, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
     except UNREADABLE as error:
         connection.evidence.unreadable = f"the certificate cannot be read: {error}"
         return Code.UNSPECIFIED
-    connection.evidence.chain_end = min(connection.evidence.chain_end, end)
-    connection.evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
+    evidence = connection.evidence
+    evidence.chain_end = min(evidence.chain_end, end)
+    if not depth:
+        evidence.certificate = der
+    evidence.refusals += [Refusal(each.code, depth, subject, each.sentence) for each in objections]
     return objections[0].code if objections else 0
 
 
 @lru_cache(REMEMBERED_CERTIFICATES)
-def _judged(der: bytes, role: Role | None) -> tuple[str, datetime, tuple[Objection, ...]]:
-    """The subject of a certificate, its end, and what we have against it, in a chain where `role` is None.
+def _judged(der: bytes, role: Role | None) -> tuple[bytes, str, datetime, tuple[Objection, ...]]:
+    """A certificate, its subject, its end, and what we have against it, in a chain where `role` is None.
 
     None of it changes with time, which is OpenSSL's to judge, and a modality calls again and again: judged once, an
     association costs a tenth less.
@@ -322,11 +325,11 @@ def _judged(der: bytes, role: Role | None) -> tuple[str, datetime, tuple[Objecti
     certificate = x509.load_der_x509_certificate(der)
     subject = certificate.subject.rfc4514_string()
     if role is None:
-        return subject, certificate.not_valid_after_utc, (*weaknesses(certificate, end_entity=False),)
+        return der, subject, certificate.not_valid_after_utc, (*weaknesses(certificate, end_entity=False),)
     PeerCertificate.of(certificate)  # or we know not whom we admit
     # The curve of this key is OpenSSL's business, which has an alert for it.
     found = [each for each in weaknesses(certificate) if each.code != Code.WRONG_CURVE]
-    return subject, certificate.not_valid_after_utc, (*found, *misuses(certificate, frozenset({role})))
+    return der, subject, certificate.not_valid_after_utc, (*found, *misuses(certificate, frozenset({role})))
 
 
 class _ResumingConnection(ObservedConnection):

@@ -14,7 +14,6 @@ from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 
 from .evidence import UNREADABLE, ObservedConnection, connection_of
@@ -74,8 +73,10 @@ class TLSSession:
     """`tls-exporter`, 32 octets that name this connection alone, for identities that are bound to it (RFC 9266)."""
 
 
-def shown_by(connection: SSL.Connection) -> PeerCertificate | None:
-    """The certificate of the peer; one that was seen before is not parsed again."""
+def shown_by(connection: ObservedConnection) -> PeerCertificate | None:
+    """The certificate of the peer, as it was judged in this handshake or is brought back by a session."""
+    if connection.evidence.certificate:
+        return PeerCertificate.of_der(connection.evidence.certificate)
     certificate = connection.get_peer_certificate()
     return None if certificate is None else PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate))
 
