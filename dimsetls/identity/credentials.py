@@ -229,7 +229,9 @@ def read_username(octets: bytes, caps: Caps) -> str:
         name = unicodedata.normalize("NFC", octets.decode())
     except UnicodeDecodeError:
         raise IdentityDenied("the user name is not UTF-8") from None
-    if any(unicodedata.category(character) in _UNSEEN for character in name) or name != name.strip():
+    # Python calls printable what is in none of these categories, and is no space but the usual one.
+    is_seen = name.isprintable() or not any(unicodedata.category(character) in _UNSEEN for character in name)
+    if not is_seen or name != name.strip():
         raise IdentityDenied("the user name has control, format or unassigned characters, or spaces around it")
     return name
 

@@ -36,7 +36,9 @@ class Subject(NamedTuple):
     @classmethod
     def user(cls, name: str) -> Subject:
         folded = unicodedata.normalize("NFKD", name).casefold()
-        return cls(Kind.USER, " ".join("".join(each for each in folded if not unicodedata.combining(each)).split()))
+        if not folded.isascii():
+            folded = "".join(each for each in folded if not unicodedata.combining(each))
+        return cls(Kind.USER, " ".join(folded.split()))
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.value!r}"
@@ -112,6 +114,8 @@ class Lockout:
 
     def refusal(self, subjects: Iterable[Subject], policy: LockoutPolicy) -> str | None:
         """Why no try is looked at now, for the operator; None if one may be."""
+        if self.is_quiet:  # as nearly always
+            return None
         now = self._seconds()
         for subject in subjects:
             record = self._records.get(subject)
