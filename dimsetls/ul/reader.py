@@ -258,8 +258,12 @@ def _user_information(value: bytes) -> UserInformation:
     extended: list[ExtendedNegotiation] = []
     common: list[CommonExtendedNegotiation] = []
     for item_type, sub_item in _items(value, where):
-        cursor = _Cursor(sub_item, f"sub-item {item_type:02X}H")
-        if item_type == ItemType.SCP_SCU_ROLE_SELECTION:
+        cursor = _Cursor(sub_item, _SUB_ITEM[item_type])
+        if item_type in _SINGLE:
+            if item_type in single:
+                raise RemoteProtocolError(f"{where} has more than one sub-item {item_type:02X}H")
+            single[item_type] = cursor
+        elif item_type == ItemType.SCP_SCU_ROLE_SELECTION:
             role = RoleSelection(cursor.uid(), cursor.number(1) == 1, cursor.number(1) == 1)
             cursor.end()
             if roles.setdefault(role.sop_class_uid, role) != role:
@@ -268,10 +272,6 @@ def _user_information(value: bytes) -> UserInformation:
             extended.append(ExtendedNegotiation(cursor.uid(), cursor.rest()))
         elif item_type == ItemType.SOP_CLASS_COMMON_EXTENDED_NEGOTIATION:
             common.append(_common(cursor))
-        elif item_type in _SINGLE:
-            if item_type in single:
-                raise RemoteProtocolError(f"{where} has more than one sub-item {item_type:02X}H")
-            single[item_type] = cursor
     for mandatory in (ItemType.MAXIMUM_LENGTH, ItemType.IMPLEMENTATION_CLASS_UID):
         if mandatory not in single:
             raise RemoteProtocolError(f"{where} lacks the mandatory sub-item {mandatory:02X}H")
@@ -314,6 +314,8 @@ _SINGLE = frozenset(
     }
 )
 """Sub-items that stand at most once; any other type that we do not know is skipped."""
+
+_SUB_ITEM = tuple(f"sub-item {item_type:02X}H" for item_type in range(256))  # made once, and not for each that comes
 
 
 def _common(cursor: _Cursor) -> CommonExtendedNegotiation:
