@@ -86,7 +86,7 @@ class Evidence:
     chain_end: datetime = field(default=FOREVER, kw_only=True)
     """When the first certificate of the peer's chain ends; of a session that is resumed, the one that it began with."""
     certificate: bytes = field(default=b"", kw_only=True, repr=False)
-    """The peer's own, as DER, once it is judged; empty where it shows none in this handshake."""
+    """The peer's own, as DER, once it is judged, or a session has brought it back."""
     handshake_started: bool = False
     handshake_completed: bool = False
     renegotiations: int = 0

@@ -74,11 +74,16 @@ class TLSSession:
 
 
 def shown_by(connection: ObservedConnection) -> PeerCertificate | None:
-    """The certificate of the peer, as it was judged in this handshake or is brought back by a session."""
-    if connection.evidence.certificate:
-        return PeerCertificate.of_der(connection.evidence.certificate)
+    """The certificate of the peer, as it was judged in this handshake, or is brought back by a session."""
+    evidence = connection.evidence
+    if evidence.certificate:
+        return PeerCertificate.of_der(evidence.certificate)
     certificate = connection.get_peer_certificate()
-    return None if certificate is None else PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate))
+    if certificate is None:
+        return None
+    found = PeerCertificate.of_der(dump_certificate(FILETYPE_ASN1, certificate))
+    evidence.certificate = found.der
+    return found
 
 
 def read_session(transport: object) -> TLSSession | None:
