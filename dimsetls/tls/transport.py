@@ -30,6 +30,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from .evidence import evidence_of
 from .transport_drain import MOST, take, write, write_whole
 from .transport_room import IS_KNOWN, NOTHING_MORE, RECORD, PublicRoom, Room, shrink
 from .usage import OVERHEAD
@@ -184,7 +185,9 @@ class TLSTransport(ProtocolWrapper):
         write_whole(self._connection)
         self._output = _Output(transport)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
-        self._shake_hands()
+        evidence = evidence_of(self)
+        if evidence is None or not evidence.is_server:  # which has nothing to say before it is spoken to
+            self._shake_hands()
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
