@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -133,7 +133,7 @@ class Gate:
     async def _check(self, offered: UserInformation, presenter: Presenter) -> Admission:
         if self.policy.requirement is Requirement.IGNORE:
             return Admission(note="the user identity is ignored, as configured" if _shows(offered) else "")
-        subjects = list(_subjects(presenter))
+        subjects = _subjects(presenter)
         if _shows(offered):  # a lock-out is against guessing: who shows nothing does not guess
             await self._judge_pace(subjects)
         try:
@@ -142,7 +142,7 @@ class Gate:
             await self._count(subjects)
             raise
         try:
-            return await self._admit(presented, presenter)
+            return await self._admit(presented, presenter, subjects)
         finally:
             presented.wipe()
 
@@ -164,14 +164,14 @@ class Gate:
             raise IdentityDenied("two bearer tokens came, one is expected")
         return Presented(credential, item.positive_response_requested, token, answer)
 
-    async def _admit(self, presented: Presented, presenter: Presenter) -> Admission:
+    async def _admit(self, presented: Presented, presenter: Presenter, subjects: list[Subject]) -> Admission:
         identity, token = presented.identity, presented.access_token
         supported = self.policy.back_ends
         checks: list[Credential] = [each for each in (identity, token) if each is not None and each.method in supported]
         ignored = [each.method.value for each in (identity, token) if each is not None and each.method not in supported]
         if checks and self.policy.certificates:
             self._judge_certificate(presenter, self.policy.certificates, "present a user identity")
-        found = [await self._verify(credential, presenter) for credential in checks]
+        found = [await self._verify(credential, presenter, subjects) for credential in checks]
         if not found and not ignored and presenter.certificate is not None and Method.CERTIFICATE in supported:
             found = await self._from_certificate(presenter)
         if not found and self.policy.requirement is Requirement.REQUIRE:
@@ -195,11 +195,12 @@ class Gate:
         except IdentityUnknown:
             return []
 
-    async def _verify(self, credential: Credential, presenter: Presenter) -> tuple[Method, Verified, str]:
+    async def _verify(
+        self, credential: Credential, presenter: Presenter, subjects: list[Subject]
+    ) -> tuple[Method, Verified, str]:
         """One credential that is configured, checked by its back ends, counted and remembered."""
         if isinstance(credential, Username):
             self._judge_certificate(presenter, self.policy.asserting, "assert a user name")
-        subjects = list(_subjects(presenter))
         if not isinstance(credential, Username | UsernameAndPasscode):
             return await self._counted(credential, presenter, subjects)
         user = Subject.user(credential.name)
@@ -366,11 +367,14 @@ def _shows(offered: UserInformation) -> bool:
     return carried or offered.user_identity is not None
 
 
-def _subjects(presenter: Presenter) -> Iterator[Subject]:
+def _subjects(presenter: Presenter) -> list[Subject]:
+    """Whom a failure counts against besides the user."""
+    subjects = []
     if presenter.address:
-        yield Subject(Kind.ADDRESS, presenter.address)
+        subjects.append(Subject(Kind.ADDRESS, presenter.address))
     if presenter.certificate is not None:
-        yield Subject(Kind.CERTIFICATE, presenter.certificate.sha256)
+        subjects.append(Subject(Kind.CERTIFICATE, presenter.certificate.sha256))
+    return subjects
 
 
 def stripped(offered: UserInformation) -> UserInformation:
