@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import unicodedata
 
 import pytest
 
 from dimsetls.errors import IdentityDenied
+from dimsetls.identity import credentials
 from dimsetls.identity.credentials import (
     AccessToken,
     Caps,
@@ -184,6 +187,11 @@ def test_a_name_is_in_nfc():
 def test_a_name_that_could_pass_for_another_is_refused(octets):
     with pytest.raises(IdentityDenied, match=r"^the user name has control, format or unassigned characters, or spaces"):
         read_username(octets, CAPS)
+
+
+def test_python_calls_nothing_printable_that_is_not_seen():
+    printable = (character for character in map(chr, range(sys.maxunicode + 1)) if character.isprintable())
+    assert not {unicodedata.category(character) for character in printable} & credentials._UNSEEN
 
 
 @pytest.mark.parametrize("octets", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ü".encode("latin-1")])
