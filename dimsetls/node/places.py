@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError
@@ -43,7 +43,7 @@ def place_of(listener: Listener) -> Hashable:
     return listener.transport, listener.tls is None, listener.name if is_chosen else None
 
 
-def judge_move(listener: Listener, leaving: list[Listener]) -> None:
+def _judge_move(listener: Listener, leaving: list[Listener]) -> None:
     """Raise StartFailed where a listener would need the place of one that has not left it yet."""
     for former in leaving:
         if collide(listener, former):
@@ -51,6 +51,27 @@ def judge_move(listener: Listener, leaving: list[Listener]) -> None:
                 f"[listener {listener.name}] cannot take {listener} while [listener {former.name}] listens on "
                 f"{former}: restart the service to change interface, backlog or plain, or choose another port"
             )
+
+
+class _Binds(Protocol):
+    listener: Listener
+
+    def bind(self) -> object: ...
+
+
+_B = TypeVar("_B", bound=_Binds)
+
+
+def bind_all(added: Sequence[_B], leaving: list[Listener], undo: Callable[[_B], object]) -> None:
+    """Bind all of them beside those that leave. Raises StartFailed; then all of it is undone."""
+    try:
+        for each in added:
+            _judge_move(each.listener, leaving)
+            each.bind()
+    except StartFailed:
+        for each in added:
+            undo(each)
+        raise
 
 
 def limits_of(listener: Listener, share: int = 1) -> Limits:

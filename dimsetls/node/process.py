@@ -15,8 +15,10 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from ..errors import ConfigurationError
 from .config import Node
 from .logs import log_observer
+from .places import StartFailed
 
 log = Logger(namespace="dimsetls.node")
 
@@ -32,6 +34,13 @@ def tell_changes(former: Node, node: Node) -> None:
     """Say what of the [node] section a reload cannot change."""
     if replace(former, drain_timeout=node.drain_timeout) != node:
         log.warn("[node] has changed: log-format, log-level and workers take effect at the next start")
+
+
+def tell_not_reloaded(error: ConfigurationError | StartFailed) -> None:
+    """Say why a new configuration was not taken, and what holds."""
+    for problem in error.problems if isinstance(error, ConfigurationError) else (str(error),):
+        log.error("not reloaded: {problem}", problem=problem)
+    log.error("the configuration of before stays in force")
 
 
 @contextmanager

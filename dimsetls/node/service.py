@@ -19,9 +19,9 @@ from .config import Listener
 from .entities import Entities
 from .forwarding import Forwardings
 from .listener import ListenerService
-from .places import StartFailed, judge_move, place_of
+from .places import StartFailed, bind_all, place_of
 from .prepare import Prepared, prepare
-from .process import log_as, raise_descriptor_limit, signalled, tell_changes
+from .process import log_as, raise_descriptor_limit, signalled, tell_changes, tell_not_reloaded
 
 log = Logger(namespace="dimsetls.node")
 
@@ -80,16 +80,11 @@ class NodeService(MultiService):
             prepared = prepare(self._prepared.config.path)
             self.make_ready(prepared)
             self.take(prepared)
-        except ConfigurationError as error:
-            for problem in error.problems:
-                log.error("not reloaded: {problem}", problem=problem)
-        except StartFailed as error:
-            log.error("not reloaded: {problem}", problem=str(error))
-        else:
-            log.info("reloaded {path}; it holds for new connections", path=str(prepared.config.path))
-            return True
-        log.error("the configuration of before stays in force")
-        return False
+        except (ConfigurationError, StartFailed) as error:
+            tell_not_reloaded(error)
+            return False
+        log.info("reloaded {path}; it holds for new connections", path=str(prepared.config.path))
+        return True
 
     def _listener(self, listener: Listener, prepared: Prepared) -> ListenerService:
         return ListenerService(listener, self._entities.of(listener, prepared), prepared, self._commons)
@@ -104,14 +99,7 @@ class NodeService(MultiService):
             if place not in present
         ]
         leaving = [service.listener for place, service in present.items() if place not in wanted]
-        try:
-            for service in added:
-                judge_move(service.listener, leaving)
-                service.bind()
-        except StartFailed:
-            for service in added:
-                service.retire()
-            raise
+        bind_all(added, leaving, ListenerService.retire)
         for stapling in prepared.staplings:
             for former in self._prepared.staplings:
                 stapling.take_over(former)  # or nothing would be stapled until the first answer of the responder

@@ -19,9 +19,9 @@ from ...association.back_off import BackOff
 from ...association.limits import Limits
 from ...errors import ConfigurationError
 from ..config import Listener
-from ..places import AFTER_ABORT, StartFailed, judge_move, limits_of
+from ..places import AFTER_ABORT, StartFailed, bind_all, limits_of
 from ..prepare import Prepared, prepare
-from ..process import log_as, raise_descriptor_limit, signalled, tell_changes
+from ..process import log_as, raise_descriptor_limit, signalled, tell_changes, tell_not_reloaded
 from .channel import NoAnswer
 from .door import Door
 from .fingerprint import fingerprint
@@ -287,13 +287,8 @@ class Supervisor(MultiService):
                 prepared.close()
                 raise
             self._take(prepared, read, doors)
-        except ConfigurationError as error:
-            for problem in error.problems:
-                log.error("not reloaded: {problem}", problem=problem)
-            log.error("the configuration of before stays in force")
-        except StartFailed as error:
-            log.error("not reloaded: {problem}", problem=str(error))
-            log.error("the configuration of before stays in force")
+        except (ConfigurationError, StartFailed) as error:
+            tell_not_reloaded(error)
         else:
             log.info("reloaded {path}; it holds for new connections", path=str(prepared.config.path))
         finally:
@@ -311,14 +306,7 @@ class Supervisor(MultiService):
         wanted = {name_of(listener): listener for listener in prepared.config.listeners}
         leaving = [door.listener for name, door in self._doors.items() if name not in wanted]
         made = [self._door(listener) for name, listener in wanted.items() if name not in self._doors]
-        try:
-            for door in made:
-                judge_move(door.listener, leaving)
-                door.bind()
-        except StartFailed:
-            for door in made:
-                door.close()
-            raise
+        bind_all(made, leaving, Door.close)
         return made
 
     async def _prepare_all(self, read: str) -> None:
