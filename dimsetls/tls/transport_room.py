@@ -106,7 +106,7 @@ class BoundRoom(PublicRoom):
 
 
 def _replace(connection: SSL.Connection, into: Any) -> None:
-    """The memory that OpenSSL reads from, which frees the former."""
+    """The memory that OpenSSL reads from, beside that which it is to write to; what they replace is freed."""
     connection._into_ssl = into
     lib.SSL_set_bio(connection._ssl, into, connection._from_ssl)
 
@@ -128,8 +128,8 @@ def shrink(connection: SSL.Connection) -> None:
         return
     if any(lib.BIO_get_mem_data(memory, _ANYWHERE) for memory in (connection._into_ssl, connection._from_ssl)):
         return
-    connection._into_ssl, connection._from_ssl = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
-    lib.SSL_set_bio(connection._ssl, connection._into_ssl, connection._from_ssl)  # which frees the old ones
+    connection._from_ssl = lib.BIO_new(lib.BIO_s_mem())
+    _replace(connection, lib.BIO_new(lib.BIO_s_mem()))
 
 
 Room = BoundRoom if IS_KNOWN else PublicRoom
