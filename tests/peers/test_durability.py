@@ -44,6 +44,17 @@ class Storing(threading.Thread):
                 self.acknowledged.append(uid)
 
 
+def all_is_there(node: Node, storing: list[Storing]) -> set[str]:
+    """What was acknowledged is visible, and what is visible is whole; gives what was acknowledged."""
+    acknowledged = {uid for each in storing for uid in each.acknowledged}
+    visible = {name.removesuffix(".dcm"): path for name, path in node.stored().items()}
+    assert acknowledged <= set(visible)
+    assert len(visible) <= len(acknowledged) + len(storing)  # each may have lost its last answer
+    for uid, path in visible.items():
+        assert data_set_of(path) == data_set(uid, 40_000)
+    return acknowledged
+
+
 @pytest.mark.parametrize("fsync", ["full", "none"])
 def test_kill_9_in_the_middle_of_stores(node: Node, pki: Path, fsync: str) -> None:
     node.set("storage archive", layout=FLAT, fsync=fsync)
@@ -58,12 +69,7 @@ def test_kill_9_in_the_middle_of_stores(node: Node, pki: Path, fsync: str) -> No
         assert service.process.returncode == -signal.SIGKILL
     for each in storing:
         each.join()
-    acknowledged = {uid for each in storing for uid in each.acknowledged}
-    visible = {name.removesuffix(".dcm"): path for name, path in node.stored().items()}
-    assert acknowledged <= set(visible)
-    assert len(visible) <= len(acknowledged) + len(storing)  # each may have lost its last answer
-    for uid, path in visible.items():
-        assert data_set_of(path) == data_set(uid, 40_000)
+    acknowledged = all_is_there(node, storing)
     left = node.leftovers()
     assert left
     with node.running() as service:

@@ -26,7 +26,7 @@ from . import dcmtk
 from .instances import data_set_of, named
 from .running import DEADLINE, Node, Service, eventually
 from .sender import Rejected, Sender, client_context, connect, data_set, instance_uid
-from .test_durability import FLAT, Storing
+from .test_durability import FLAT, Storing, all_is_there
 
 pytestmark = pytest.mark.peers
 
@@ -224,12 +224,7 @@ def test_kill_9_of_a_worker_in_the_middle_of_stores(node: Node, pki: Path) -> No
     finally:
         service.kill()
         print(service.log)  # noqa: T201
-    acknowledged = {uid for each in storing for uid in each.acknowledged}
-    visible = {name.removesuffix(".dcm"): path for name, path in node.stored().items()}
-    assert acknowledged <= set(visible)
-    assert len(visible) <= len(acknowledged) + len(storing)  # each may have lost its last answer
-    for uid, path in visible.items():
-        assert data_set_of(path) == data_set(uid, 40_000)
+    all_is_there(node, storing)
     assert list(node.store.glob(".incoming/*/")) == []
     assert not service.lines("Traceback|Unhandled")
 
