@@ -163,21 +163,21 @@ def test_openssl_resumes(service: Service, keys: Path) -> None:
 
     def call(*options: object) -> str:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{service.port()}", "-cert", keys / "client.pem",
-                   "-key", keys / "client.key", "-CAfile", keys / "ca.pem", "-alpn", "dicom", "-ign_eof",
-                   "-sess_out", file, *options]  # fmt: skip
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
+                   "-key", keys / "client.key", "-CAfile", keys / "ca.pem", "-alpn", "dicom", "-sess_out", file,
+                   *options]  # fmt: skip
         how = ""
-        try:
-            for line in process.stdout:
-                if "Post-Handshake New Session Ticket" in line:
-                    break
-                if found := re.match(r"(New|Reused), TLSv1.3", line):
-                    how = found[1]
-        finally:
-            process.terminate()
-            process.wait(DEADLINE)
-            process.stdout.close()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    if "Post-Handshake New Session Ticket" in line:
+                        process.stdin.close()  # it ends by itself, with the last ticket written whole
+                    if found := re.match(r"(New|Reused), TLSv1.3", line):
+                        how = found[1]
+                process.wait(DEADLINE)
+            finally:
+                process.kill()
         return how
 
     assert call() == "New"
