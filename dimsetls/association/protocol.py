@@ -160,13 +160,12 @@ class AssociationProtocol(Protocol):
         self.user.secured(session)
 
     def dataReceived(self, data: bytes | memoryview) -> None:
-        provider = self._provider
         self._has_answered = False
-        effects = provider.receive(data)
+        effects = self._provider.receive(data)
         while effects:
             self.perform(effects)
-            effects = provider.receive(b"")
-        if not self._pdu_timer.watching and provider.mid_pdu:
+            effects = self._provider.receive(b"")
+        if not self._pdu_timer.watching and self._provider.mid_pdu:
             self._pdu_timer.watch()
         # Without quick ACKs a peer with Nagle's algorithm waits 40 ms for each answer (DCMTK's default; measured 55 to
         # 70 times slower). An answer carries the ACK itself.

@@ -13,6 +13,7 @@ from .messages import number
 Piece = bytes | memoryview
 
 _COMMAND_DATA_SET_TYPE = Element.COMMAND_DATA_SET_TYPE  # a member of an enumeration is slow to look up
+_MIDDLE, _COMMAND = 0, 3  # message control headers: of a data set, not the last; of a command set, the last
 _BETWEEN_MESSAGES = -1  # not 0: a peer may send 0, though no context can have it
 
 
@@ -47,6 +48,18 @@ class MessageAssembler:
         self.octets = 0
         """Bytes of data sets received so far."""
 
+    def take_whole(self, context_id: int, control: int, piece: memoryview) -> bool:
+        """What most fragments are: the middle of a data set, or all of a command set."""
+        if control == _MIDDLE and context_id == self._context_id and self._sink is not None:
+            self.octets += len(piece)
+            self._sink.write(piece)
+            return True
+        is_due = self._context_id == _BETWEEN_MESSAGES and context_id in self._contexts
+        if control != _COMMAND or not is_due or len(piece) > MAXIMUM_LENGTH:
+            return False
+        self._take_command(context_id, bytes(piece))
+        return True
+
     def begin_fragment(self, context_id: int, control: int, length: int) -> Callable[[Piece], object]:
         sink = self._sink
         if context_id != self._context_id:
@@ -72,12 +85,14 @@ class MessageAssembler:
             self._sink, self._context_id = None, _BETWEEN_MESSAGES
             sink.end()
             return
-        command = read_command(self._command)
+        command = bytes(self._command)
         self._command.clear()
-        context_id = self._context_id
+        self._take_command(self._context_id, command)
+
+    def _take_command(self, context_id: int, data: bytes) -> None:
+        command = read_command(data)
         has_data_set = number(command, _COMMAND_DATA_SET_TYPE) != NO_DATA_SET
-        if not has_data_set:
-            self._context_id = _BETWEEN_MESSAGES
+        self._context_id = context_id if has_data_set else _BETWEEN_MESSAGES
         self._sink = self._begin_message(context_id, command, has_data_set)
 
     def _misplaced(self, context_id: int) -> RemoteProtocolError:

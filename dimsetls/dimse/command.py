@@ -86,17 +86,11 @@ def read_command(data: bytes | bytearray) -> CommandSet:
     if data.startswith(_GROUP_LENGTH_HEADER) and end >= 12:
         command[0] = int.from_bytes(data[8:12], "little")
         at, previous = 12, 0
-    while at < end:
-        if end - at < 8:
-            raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")
+    while end - at >= 8:
         group, element, length = read_header(data, at)
-        value = at + 8
-        at = value + length
-        if group or element <= previous:
-            raise RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
-        if at > end:
-            left = end - value
-            raise RemoteProtocolError(f"command element (0000,{element:04X}) claims {length} of {left} bytes left")
+        value, at = at + 8, at + 8 + length
+        if group or element <= previous or at > end:
+            raise _misplaced(group, element, previous, f"{length} of {end - value} bytes")
         if length == 2 and element in _NUMBERS:  # as most are
             command[element] = data[value] | data[value + 1] << 8
         elif element in _TEXTS and length and not length & 1:
@@ -104,7 +98,15 @@ def read_command(data: bytes | bytearray) -> CommandSet:
         elif element in _KNOWN and length:  # an empty element says as much as an absent one
             command[element] = _read_value(element, bytes(data[value:at]))
         previous = element
+    if at < end:
+        raise RemoteProtocolError(f"{end - at} bytes are left in the command set, too few for an element")
     return command
+
+
+def _misplaced(group: int, element: int, previous: int, claim: str) -> RemoteProtocolError:
+    if group or element <= previous:
+        return RemoteProtocolError(f"({group:04X},{element:04X}) is out of place in a command set")
+    return RemoteProtocolError(f"command element (0000,{element:04X}) claims {claim} left")
 
 
 def _read_value(element: int, value: bytes) -> Value | Misshapen:

@@ -280,12 +280,11 @@ class IncomingFile:
         """Append the next bytes of the data set; if they cannot be kept, discards all and raises ServiceError(A700)."""
         # Called for every 16 to 128 KB received: an os.write and next to nothing else.
         try:
-            written = os.write(self._fd, piece)
+            if (written := os.write(self._fd, piece)) != len(piece):
+                self._append(memoryview(piece)[written:])
         except OSError as error:
             self.discard()
             raise _refusal(error) from error
-        if written != len(piece):
-            self._append(memoryview(piece)[written:])
         if not self._reader.done:
             self._reader.feed(piece)
 

@@ -88,14 +88,15 @@ class BoundRoom(PublicRoom):
 
     def fill(self, connection: SSL.Connection) -> tuple[int, SSL.Error | None]:
         read, ssl, start, most, octets = lib.SSL_read, connection._ssl, self._start, self._most, 0
-        is_copied = self._is_copied
-        while octets <= most and (found := read(ssl, start + octets, RECORD)) > 0:
-            octets += found
+        if (found := read(ssl, start, RECORD)) > 0:
+            octets = found
             # A record is taken whole; so where no byte is left, OpenSSL need not be asked whether there is another.
-            if is_copied and not lib.BIO_get_mem_data(connection._into_ssl, _ANYWHERE):
+            if self._is_copied and not lib.BIO_get_mem_data(connection._into_ssl, _ANYWHERE):
                 return octets, NOTHING_MORE
-        if octets > most:
-            return octets, None
+            while octets <= most and (found := read(ssl, start + octets, RECORD)) > 0:
+                octets += found
+            if octets > most:
+                return octets, None
         if lib.SSL_get_error(ssl, found) == _WANT_READ:
             return octets, NOTHING_MORE
         try:

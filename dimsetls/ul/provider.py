@@ -25,14 +25,17 @@ Piece = bytes | memoryview
 class FragmentReceiver(Protocol):
     """Takes the PDVs of an established association as they arrive (P-DATA indication, PS3.8 §7.6).
 
-    A fragment comes as `begin_fragment`, any number of pieces to the function that it returned, `end_fragment`.
-    Pieces are only valid during the call. Each of the three may raise `RemoteProtocolError`, which ends the
+    A fragment comes as `begin_fragment`, any number of pieces to the function that it returned, `end_fragment`. One
+    that fills its PDU and is here as a whole is offered to `take_whole` first, which returns False if it wants it in
+    that way too. Pieces are only valid during the call. Each of these may raise `RemoteProtocolError`, which ends the
     association, or call the provider; once the association is over, none of them is called again.
     """
 
     @property
     def octets(self) -> int:
         """Bytes of data sets received so far."""
+
+    def take_whole(self, context_id: int, control: int, piece: memoryview) -> bool: ...
 
     def begin_fragment(self, context_id: int, control: int, length: int) -> Callable[[Piece], object]: ...
 
@@ -61,6 +64,11 @@ _BOTH_HEADERS = struct.Struct(">BxIIBB").unpack_from
 
 def _discard(piece: Piece) -> None:
     """Where bytes go that nobody waits for."""
+
+
+def _leave(context_id: int, control: int, piece: memoryview) -> bool:
+    """Take no fragment as a whole."""
+    return False
 
 
 class UpperLayerProvider:
@@ -170,9 +178,9 @@ class UpperLayerProvider:
                 self._fragment_left = left - len(data)
                 self._piece(data)
                 return []
-            if self._lost:
-                return []
-            if self._held:
+            if self._held or self._lost:
+                if self._lost:
+                    return []
                 self._held += data
                 if len(self._held) < self._need:
                     return []
@@ -185,8 +193,7 @@ class UpperLayerProvider:
             return self._violated(Event.INVALID_PDU, error)
 
     def _frame(self, data: Piece) -> list[Effect]:
-        view = memoryview(data)
-        at, end = 0, len(data)
+        view, at, end = memoryview(data), 0, len(data)
         while at < end and not self._lost:
             if left := self._fragment_left:
                 taken = min(left, end - at)
@@ -206,13 +213,7 @@ class UpperLayerProvider:
                 at += 6
                 self._begin_fragment(self._pdu_left, length, context_id, control)
             elif self._takes_data and end - at >= 12 and view[at] == _P_DATA_TF:
-                # DT-2 and AR-6 without the general machinery: no object, no table look-up for a PDU.
-                _, pdu_length, length, context_id, control = _BOTH_HEADERS(view, at)
-                if not 6 <= pdu_length <= self._limits.p_data:
-                    judge_length(_P_DATA_TF, pdu_length, self._limits)
-                at += 12
-                self.pdus_received += 1
-                self._begin_fragment(pdu_length, length, context_id, control)
+                at = self._take_data(view, at, end)
             else:
                 judge_type(view[at])
                 if end - at < 6:
@@ -247,6 +248,25 @@ class UpperLayerProvider:
                         self._hold(view[at:], 0)
                     return effects
         return []
+
+    def _take_data(self, view: memoryview, at: int, end: int) -> int:
+        """DT-2 and AR-6 without the general machinery: no object, no table look-up for a PDU.
+
+        Returns where what was not taken begins: the first bytes of a fragment, or of another PDU.
+        """
+        take = self.receiver.take_whole if self.receiver is not None else _leave
+        most = self._limits.p_data
+        while self._takes_data and end - at >= 12 and view[at] == _P_DATA_TF:
+            _, pdu_length, length, context_id, control = _BOTH_HEADERS(view, at)
+            start, at = at + 12, at + 10 + length
+            self.pdus_received += 1
+            if at > end or not (6 <= length + 4 == pdu_length <= most and take(context_id, control, view[start:at])):
+                if not 6 <= pdu_length <= most:
+                    self.pdus_received -= 1  # it is none
+                    judge_length(_P_DATA_TF, pdu_length, self._limits)
+                self._begin_fragment(pdu_length, length, context_id, control)
+                return start
+        return at
 
     def _hold(self, rest: memoryview, need: int) -> list[Effect]:
         self._held += rest

@@ -38,6 +38,8 @@ class Messages:
 
     def fragment(self, control: int, *pieces: bytes, context_id: int = 1) -> None:
         """One fragment, as the upper layer hands it over."""
+        if len(pieces) == 1 and self.assembler.take_whole(context_id, control, memoryview(pieces[0])):
+            return
         write = self.assembler.begin_fragment(context_id, control, sum(map(len, pieces)))
         for piece in pieces:
             write(piece)

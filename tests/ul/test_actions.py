@@ -241,7 +241,7 @@ def test_aa_8_gives_one_reason_on_the_wire_and_to_the_user(reason: ProviderReaso
 
     performer = established()
     performer.provider.receiver = Refusing()
-    sent = performer.receive(p_data(pdv(1, 3, b"abcd")))
+    sent = performer.receive(p_data(pdv(1, 3, b"abcdef")))
     assert read(sent) == Abort(2, reason)
     assert performer.indications[1:] == [ProviderAbortIndication(reason, "not that")]
     assert performer.provider.error is not None
