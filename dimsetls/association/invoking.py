@@ -199,8 +199,10 @@ class InvokingUser:
 
     def store_handler(self) -> StoreHandler | None:
         """Who takes the instances that come now: the caller of the first C-GET that is outstanding."""
-        handlers = (each.store for each in self._invoked.values() if each in self._active and each.store is not None)
-        return next(handlers, None)
+        for invocation in self._active:
+            if invocation.store is not None:
+                return invocation.store
+        return None
 
     # For the association -------------------------------------------------------------------------------------------
 

@@ -164,6 +164,10 @@ class ElementReader:
         explicit, read_header = encoding.explicit, encoding.header.unpack_from
         caught = at  # from here on it is not caught yet
         while at + 8 <= end:
+            if explicit and wanted and not depth:
+                at = _pass_over(data, at, end, encoding, wanted[-1])
+                if at + 8 > end:
+                    break
             value = at + 8
             if depth & 1:
                 group, element, length = encoding.tag_and_length.unpack_from(data, at)
@@ -252,6 +256,17 @@ class ElementReader:
     def _fail(self, sentence: str) -> None:
         self._note(sentence)
         self.done = True
+
+
+def _pass_over(data: Piece, at: int, end: int, encoding: _Encoding, wanted: int) -> int:
+    """Go past what most elements are: with an explicit VR, short, and before the next that is wanted."""
+    read_header = encoding.header.unpack_from
+    while at + 8 <= end:
+        group, element, vr, length = read_header(data, at)
+        if group << 16 | element >= wanted or vr not in SHORT_VRS:
+            break
+        at += 8 + length
+    return at
 
 
 def _name(tag: int) -> str:

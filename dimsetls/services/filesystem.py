@@ -312,7 +312,7 @@ class IncomingFile:
             try:
                 if self._store.index is not None:
                     self._judge()
-                size = os.fstat(fd).st_size
+                size = os.lseek(fd, 0, os.SEEK_CUR)  # it was written from its beginning; fstat says more than we ask
                 if self._store.durable:
                     os.fsync(fd)
             finally:
@@ -350,8 +350,10 @@ class IncomingFile:
 
     def _unlink(self) -> None:
         # Gone already after a rename or after close() of the store; whatever else is left, the next open() sweeps.
-        with suppress(OSError):
+        try:
             os.unlink(self._path)
+        except OSError:
+            pass
 
     def _judge(self) -> None:
         """Raise ServiceError where the data set is of another instance: it would be found as one that it is not.

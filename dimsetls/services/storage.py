@@ -50,8 +50,9 @@ class Storage(ServiceProvider):
             # Waits for the disk, so it is done in a thread; without fsync and index it is a rename, faster done here.
             waits = self._store.durable or self._store.index is not None
             stored = await deferToThread(incoming.commit) if waits else incoming.commit()
-        finally:
+        except BaseException:
             incoming.discard()
+            raise
         if stored.remark:
             log.info("[{association}] the layout went without: {remark}", association=parties.association,
                      remark=stored.remark)  # fmt: skip
