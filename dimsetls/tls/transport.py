@@ -35,9 +35,9 @@ from .transport_drain import MOST, take, write, write_whole
 from .transport_room import IS_KNOWN, NOTHING_MORE, RECORD, PublicRoom, Room, shrink
 from .usage import OVERHEAD
 
-# Read of a socket at once: two PDUs of the length that we announce, as they are on the wire, and the record of a command
-# set before them. Half as much costs 8 % more CPU for an instance of 0.5 MB, 4 % for one of 50; it has to do where
-# OpenSSL keeps a copy for each connection.
+# Read of a socket at once: two PDUs of the length that we announce, as they are on the wire, and the record of a
+# command set before them. Half as much costs 8 % more CPU for an instance of 0.5 MB, 4 % for one of 50; it has to do
+# where OpenSSL keeps a copy for each connection.
 _READ = (17 if IS_KNOWN else 8) * (RECORD + OVERHEAD)
 _ROOM = 19 * RECORD  # with the rest of a record that was begun before, and space to look for one more
 _STEP = 8 * RECORD   # encrypted at once: a PDU that we send; with what each record has besides, less than MOST
