@@ -24,10 +24,10 @@ def file_meta(
     The AE titles become Sending and Receiving Application Entity Title, which unlike Source Application Entity Title
     say which end of the association they were (PS3.10 Table 7.1-1).
     """
-    before, after = _same_for_many(sop_class_uid, transfer_syntax_uid, calling_ae_title, called_ae_title)
-    instance = _uid(0x0003, sop_instance_uid)
-    length = len(before) + len(instance) + len(after)
-    return b"".join((_PREFIX, _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length), before, instance, after))
+    before, after = _same_for_many(
+        sop_class_uid, len(sop_instance_uid), transfer_syntax_uid, calling_ae_title, called_ae_title
+    )
+    return b"".join((before, sop_instance_uid.encode("ascii"), after))
 
 
 def same_data_set(one: str, other: str) -> bool:
@@ -54,19 +54,21 @@ def same_data_set(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _same_for_many(
-    sop_class_uid: str, transfer_syntax_uid: str, calling_ae_title: str, called_ae_title: str
+    sop_class_uid: str, length: int, transfer_syntax_uid: str, calling_ae_title: str, called_ae_title: str
 ) -> tuple[bytes, bytes]:
-    """The elements before and after the SOP Instance UID: the same for every instance of a series, so made once."""
+    """What is before and after a SOP Instance UID of that length: the same for most of a series, so made once."""
     version = _HEADER.pack(0x0002, 0x0001, b"OB", 0) + struct.pack("<I", 2) + b"\x00\x01"
-    before = version + _uid(0x0002, sop_class_uid)
+    before = version + _uid(0x0002, sop_class_uid) + _HEADER.pack(0x0002, 0x0003, b"UI", length + (length & 1))
     after = (
-        _uid(0x0010, transfer_syntax_uid)
+        b"\0" * (length & 1)
+        + _uid(0x0010, transfer_syntax_uid)
         + _uid(0x0012, IMPLEMENTATION_CLASS_UID)
         + _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME)
         + _text(0x0017, b"AE", calling_ae_title)
         + _text(0x0018, b"AE", called_ae_title)
     )
-    return before, after
+    group_length = len(before) + length + len(after)
+    return _PREFIX + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, group_length) + before, after
 
 
 def _uid(element: int, uid: str) -> bytes:
