@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import sha256
 from secrets import token_bytes
 
 from .credentials import CertificateAlone, Credential, Username, UsernameAndPasscode
@@ -12,6 +13,8 @@ from .interfaces import Presenter, Verified
 
 REMEMBERED = 10000
 """Successes that are kept; then the oldest goes."""
+
+_LENGTHS = struct.Struct(">5I").pack
 
 
 class Successes:
@@ -52,16 +55,20 @@ class Successes:
         self._kept.clear()
 
     def _hash(self, back_end: str, credential: Credential, presenter: Presenter) -> bytes:
-        """Over what the back end was asked, the certificate included: a token may be bound to it."""
+        """Over what the back end was asked, the certificate included: a token may be bound to it.
+
+        The lengths come first, so that none begins with another: then SHA-256 that begins with a key is as good as
+        HMAC, which takes three times as long, since OpenSSL looks up what it needs for it each time.
+        """
         match credential:
             case Username(name):
-                secret = name.encode()
+                user, secret = name.encode(), b""
             case UsernameAndPasscode(name, passcode):
-                secret = len(name.encode()).to_bytes(2, "big") + name.encode() + passcode.reveal()
+                user, secret = name.encode(), passcode.reveal()
             case CertificateAlone():
-                secret = b""
+                user = secret = b""
             case _:
-                secret = credential.token.reveal()
+                user, secret = b"", credential.token.reveal()
         certificate = presenter.certificate.sha256 if presenter.certificate else ""
-        parts = back_end.encode(), credential.method.value.encode(), certificate.encode(), secret
-        return hmac.digest(self._key, b"".join(len(part).to_bytes(4, "big") + part for part in parts), "sha256")
+        parts = back_end.encode(), credential.method.value.encode(), certificate.encode(), user, secret
+        return sha256(b"".join((self._key, _LENGTHS(*map(len, parts)), *parts))).digest()
