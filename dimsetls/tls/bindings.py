@@ -11,10 +11,9 @@ from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
-from OpenSSL.crypto import X509
 
-Verdict = Callable[[SSL.Connection, X509, int, int], int]
-"""Given a connection, a certificate, what OpenSSL found (an X509 code, 0 for nothing) and the depth: an X509 code."""
+Verdict = Callable[[SSL.Connection, bytes, int, int], int]
+"""Given a connection, a certificate as DER, what OpenSSL found (an X509 code, 0: nothing), the depth: an X509 code."""
 
 CAN_RESTRICT_GROUPS = hasattr(lib, "SSL_CTX_set1_curves_list")
 
@@ -22,6 +21,7 @@ _ACCEPTED, _REFUSED = 1, 0
 _GOES_ON, _ENDS = 0, 2
 """SSL_TLSEXT_ERR_OK and SSL_TLSEXT_ERR_ALERT_FATAL, whose alert is unrecognized_name unless another is set."""
 _ALLOW_NO_DHE_KEX = 1 << 10
+_SSL_OF_STORE = lib.SSL_get_ex_data_X509_STORE_CTX_idx()  # the same for as long as the process lives
 
 # RFC 7919 Appendix A.1: a group anyone can check, of the size that RFC 9325 §4.5 asks for and old peers still can.
 _FFDHE2048 = b"""-----BEGIN DH PARAMETERS-----
@@ -65,31 +65,37 @@ def set_verify(context: SSL.Context, mode: int, verdict: Verdict) -> None:
     """SSL_CTX_set_verify with a callback that says why, so that OpenSSL sends the alert that belongs to it.
 
     The callback of pyOpenSSL can only say no, and a no without a code is sent as internal_error (80), which
-    sends the peer's operator the wrong way.
+    sends the peer's operator the wrong way. It also makes an object of each certificate, of which we want the DER.
     """
-    code = 0
-
-    def accepts(connection: SSL.Connection, certificate: X509, found: int, depth: int, accepted: int) -> bool:
-        nonlocal code
-        code = verdict(connection, certificate, 0 if accepted else found, depth)
-        return code == 0
-
-    context.set_verify(mode, accepts)
-    below = context._verify_helper.callback  # type: ignore[union-attr]
+    context.set_verify(mode, lambda *_: False)  # which is never asked; what we raise goes the way of what it raises
+    helper: Any = context._verify_helper
 
     @ffi.callback("int (*)(int, X509_STORE_CTX *)", error=_REFUSED)  # type: ignore[untyped-decorator]
     def accepts_or_says_why(accepted: int, store: Any) -> int:
-        nonlocal code
-        code = 0
-        if below(accepted, store):
-            return _ACCEPTED
-        if code:
-            lib.X509_STORE_CTX_set_error(store, code)
-        return _REFUSED
+        try:
+            connection = SSL.Connection._reverse_mapping[lib.X509_STORE_CTX_get_ex_data(store, _SSL_OF_STORE)]
+            certificate = _der(lib.X509_STORE_CTX_get_current_cert(store))
+            found = 0 if accepted else lib.X509_STORE_CTX_get_error(store)
+            code = verdict(connection, certificate, found, lib.X509_STORE_CTX_get_error_depth(store))
+        except Exception as error:
+            helper._problems.append(error)
+            return _REFUSED
+        lib.X509_STORE_CTX_set_error(store, code)
+        return _REFUSED if code else _ACCEPTED
 
     lib.SSL_CTX_set_verify(context._context, mode, accepts_or_says_why)
-    # C keeps no reference. A connection keeps this object, even where it was given another context since.
-    context._verify_helper._dimsetls = accepts_or_says_why  # type: ignore[union-attr]
+    helper._dimsetls = accepts_or_says_why  # C keeps no reference. A connection keeps this object, whatever its context
+
+
+def _der(certificate: Any) -> bytes:
+    """i2d_X509_bio: a certificate as it came."""
+    memory, start = lib.BIO_new(lib.BIO_s_mem()), ffi.new("char **")
+    try:
+        lib.i2d_X509_bio(memory, certificate)
+        size = lib.BIO_get_mem_data(memory, start)
+        return bytes(ffi.buffer(start[0], size))
+    finally:
+        lib.BIO_free(memory)
 
 
 def set_info_callback(context: SSL.Context, noted: int, note: Callable[[SSL.Connection, int, int], None]) -> None:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography import x509
 from OpenSSL import SSL
-from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
+from OpenSSL.crypto import X509
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from service_identity.hazmat import DNS_ID
@@ -167,7 +167,7 @@ class ServerConnectionCreator:
         context.set_alpn_select_callback(self._select_protocol)
         return context, not_enforced
 
-    def _verdict(self, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+    def _verdict(self, connection: SSL.Connection, certificate: bytes, found: int, depth: int) -> int:
         code = _verdict(Role.CLIENT, connection, certificate, found, depth)
         if self._tickets is not None and depth == 0 and not found and not code:
             assert isinstance(connection, ObservedConnection)
@@ -268,13 +268,13 @@ class ClientConnectionCreator:
         connection.evidence.status_refusal = refusal
         return refusal is None
 
-    def _verdict(self, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+    def _verdict(self, connection: SSL.Connection, certificate: bytes, found: int, depth: int) -> int:
         """The verdict of :func:`_verdict` and, on the server's own certificate, on its name and by our rules."""
         code = _verdict(Role.SERVER, connection, certificate, found, depth)
         assert isinstance(connection, ObservedConnection)
         if depth > 0 or found or connection.evidence.unreadable:  # what OpenSSL refuses may not be readable either
             return code
-        evidence, readable = connection.evidence, certificate.to_cryptography()
+        evidence, readable = connection.evidence, x509.load_der_x509_certificate(certificate)
         evidence.name_mismatch = self._name_mismatch(readable)
         evidence.rule_mismatch = self._rule_mismatch(readable)
         return code or (Code.NAME_MISMATCH if evidence.name_mismatch or evidence.rule_mismatch else 0)
@@ -297,13 +297,13 @@ class ClientConnectionCreator:
         return ""
 
 
-def _verdict(role: Role, connection: SSL.Connection, certificate: X509, found: int, depth: int) -> int:
+def _verdict(role: Role, connection: SSL.Connection, certificate: bytes, found: int, depth: int) -> int:
     """OpenSSL's verdict on a certificate of a peer in that role; if it is good, ours."""
     assert isinstance(connection, ObservedConnection)
-    if not record_verdict(connection, certificate, found, depth, not found):
+    if not record_verdict(connection, certificate, found, depth):
         return found
     try:
-        der, subject, end, objections = _judged(dump_certificate(FILETYPE_ASN1, certificate), None if depth else role)
+        der, subject, end, objections = _judged(certificate, None if depth else role)
     except UNREADABLE as error:
         connection.evidence.unreadable = f"the certificate cannot be read: {error}"
         return Code.UNSPECIFIED

@@ -13,7 +13,6 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
 
 from .policy import TLSVersion
 
@@ -183,16 +182,16 @@ def record_event(connection: SSL.Connection, where: int, value: int) -> None:
             evidence.renegotiations += 1
 
 
-def record_verdict(connection: SSL.Connection, certificate: X509, code: int, depth: int, accepted: int) -> bool:
+def record_verdict(connection: SSL.Connection, certificate: bytes, code: int, depth: int) -> bool:
     """The verify callback of every context: takes OpenSSL's verdict as it is, and notes a refusal.
 
     Nowhere else can X509 code and depth be seen; the exception says "certificate verify failed", whatever the cause.
     """
     assert isinstance(connection, ObservedConnection)
-    if not accepted:
+    if code:
         try:
-            subject = certificate.to_cryptography().subject.rfc4514_string()
+            subject = x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
         except UNREADABLE:
             subject = "unreadable subject"
         connection.evidence.refusals.append(Refusal(code, depth, subject))
-    return bool(accepted)
+    return not code

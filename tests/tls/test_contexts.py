@@ -409,3 +409,14 @@ def test_a_connection_leaves_nothing_behind(link, policy, authority):
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_mistake_of_ours_in_a_verdict_refuses_and_is_raised(link, monkeypatch):
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    wire = link()
+    monkeypatch.setattr("dimsetls.tls.contexts._judged", mistaken)
+    with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
+        wire.pump()
+    assert wire.server_user.session is None
