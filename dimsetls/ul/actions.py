@@ -7,7 +7,7 @@ they return.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..codes import AbortSource, ProviderReason, RejectResult, RejectSource
 from ..errors import RemoteProtocolError
@@ -30,8 +30,7 @@ from .pdus import PDU, Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, 
 from .states import Action, Event, State
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(NamedTuple):
     """An event with all that came with it; each action reads what its event carries.
 
     `pdu`: received, or to be sent. `error`: why a PDU is invalid or out of place. `reason` and `detail`: why

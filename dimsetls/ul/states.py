@@ -64,6 +64,8 @@ class Event(IntEnum):
 class Action(Enum):
     """PS3.8 Tables 9-6 to 9-9; what each does is in :mod:`dimsetls.ul.actions`."""
 
+    __hash__ = object.__hash__  # Python's own looks at the name, at each event
+
     AE_1 = "AE-1"
     AE_2 = "AE-2"
     AE_3 = "AE-3"

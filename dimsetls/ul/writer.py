@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from ..codes import ItemType, PDUType
 from ..errors import LocalProtocolError
@@ -151,16 +152,16 @@ def _rq_items(rq: AssociateRQ) -> list[bytes]:
 def _ac_items(ac: AssociateAC) -> list[bytes]:
     return [
         _text(ItemType.APPLICATION_CONTEXT, ac.application_context),
-        *(
-            _item(
-                ItemType.PRESENTATION_CONTEXT_AC,
-                bytes((context.context_id, 0, context.result, 0)),
-                _text(ItemType.TRANSFER_SYNTAX, context.transfer_syntax),
-            )
-            for context in ac.presentation_contexts
-        ),
+        *(_answered(each.context_id, each.result, each.transfer_syntax) for each in ac.presentation_contexts),
         _user_information(ac.user_information),
     ]
+
+
+@lru_cache(1024)
+def _answered(context_id: int, result: int, transfer_syntax: str) -> bytes:
+    """The same device proposes the same contexts each time, and has the same answers."""
+    syntax = _text(ItemType.TRANSFER_SYNTAX, transfer_syntax)
+    return _item(ItemType.PRESENTATION_CONTEXT_AC, bytes((context_id, 0, result, 0)), syntax)
 
 
 def _user_information(user: UserInformation) -> bytes:
