@@ -128,9 +128,10 @@ class Gate:
 
         Fails with IdentityDenied or IdentityUnavailable, and with nothing else but CancelledError.
         """
-        return Deferred.fromCoroutine(self._check(offered, presenter))
+        return Deferred.fromCoroutine(self.admit(offered, presenter))
 
-    async def _check(self, offered: UserInformation, presenter: Presenter) -> Admission:
+    async def admit(self, offered: UserInformation, presenter: Presenter) -> Admission:
+        """The same for whoever starts it himself; a success that is remembered waits for nothing."""
         if self.policy.requirement is Requirement.IGNORE:
             return Admission(note="the user identity is ignored, as configured" if _shows(offered) else "")
         subjects = _subjects(presenter)
@@ -382,4 +383,8 @@ def stripped(offered: UserInformation) -> UserInformation:
     if not _shows(offered):
         return offered
     kept = tuple(item for item in offered.extended_negotiations if item.sop_class_uid != BEARER_TOKEN)
-    return replace(offered, user_identity=None, extended_negotiations=kept)
+    return UserInformation(
+        offered.maximum_length, offered.implementation_class_uid, offered.implementation_version_name,
+        offered.asynchronous_operations_window, offered.role_selections, kept, offered.common_extended_negotiations,
+        user_identity_response=offered.user_identity_response,
+    )  # fmt: skip

@@ -213,7 +213,7 @@ class TLSTransport(ProtocolWrapper):
             self._is_over = True
         if self._reason is not None:
             reason, self._reason = self._reason, None
-        elif reason.check(ConnectionLost) and self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        elif isinstance(reason.value, ConnectionLost) and self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             reason = Failure(CONNECTION_DONE)  # the peer had said its last word, and did not wait for ours
         self.connected = False
         self._output.stopProducing()

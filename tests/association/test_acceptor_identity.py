@@ -19,7 +19,7 @@ from dimsetls.identity.interfaces import IAuthenticator, Presenter, Verified
 from dimsetls.testing import DevelopmentAuthority
 from dimsetls.ul.pdus import Abort, AssociateAC, AssociateRJ, AssociateRQ, UserIdentityAC
 
-from .stage import Stage, echo, request, statuses
+from .stage import Services, Stage, echo, request, statuses
 
 ALICE = UsernameAndPasscode("alice", Secret(b"alice-secret"))
 
@@ -64,6 +64,25 @@ class Asked(Stage):
         self.factory.configure(
             replace(entity, gate=Gate(policy, self.link)), limits=self.factory.limits, timeouts=self.factory.timeouts
         )
+
+
+class Mistaken(Services):
+    """Cannot even say what it supports."""
+
+    def support(self, abstract_syntax, common):
+        raise ZeroDivisionError("a mistake of ours")
+
+
+class Noting(Services):
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def support(self, abstract_syntax, common):
+        self.asked.append(abstract_syntax)
+        return super().support(abstract_syntax, common)
 
 
 def asking(credential: UsernameAndPasscode = ALICE, response: bool = True) -> AssociateRQ:
@@ -119,6 +138,38 @@ def test_a_request_without_an_identity_is_rejected_where_one_is_required():
     stage = Asked()
     assert stage.peer().send(request()) == [AssociateRJ(1, 2, 1)]
     assert "a user identity is required, none came" in stage.told(AssociationRefused).sentence
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_mistake_of_ours_after_the_identity_aborts(logged, waits):
+    stage = Asked(services=Mistaken())
+    peer = stage.peer()
+    if waits:
+        peer.send(asking())
+        stage.directory.answers[0].callback(Verified("alice", "hospital"))
+        peer.send(b"")
+    else:
+        [gate] = {entity.gate for entity in stage.factory.entities.values()}
+        gate.policy = replace(gate.policy, requirement=Requirement.IGNORE)
+        peer.send(asking())
+    assert peer.received == [Abort(0, 0)]
+    [failure] = [event["log_failure"] for event in logged if "log_failure" in event]
+    assert failure.check(ZeroDivisionError)
+    assert "alice-secret" not in failure.getTraceback()
+
+
+def test_a_request_keeps_all_but_the_identity():
+    services = Noting()
+    stage = Asked(services=services)
+    whole = replace(asking(), echoed=b"DIMSETLS        PEER            " + bytes(range(32)))
+    peer = stage.peer()
+    peer.send(whole)
+    stage.directory.answers[0].callback(Verified("alice", "hospital"))
+    [answer] = peer.send(b"")
+    assert answer.echoed == whole.echoed
+    assert answer.application_context == whole.application_context
+    assert answer.protocol_version == whole.protocol_version
+    assert services.asked == [each.abstract_syntax for each in whole.presentation_contexts]
 
 
 def test_no_answer_in_time_is_no_answer():

@@ -19,7 +19,14 @@ from dimsetls.identity.gate import Admission, Gate, IdentityPolicy, Requirement,
 from dimsetls.identity.interfaces import Verified
 from dimsetls.identity.lockout import Lockout, LockoutPolicy
 from dimsetls.tls.rules import CertificateRule
-from dimsetls.ul.pdus import ExtendedNegotiation, UserIdentityAC
+from dimsetls.ul.pdus import (
+    AsynchronousOperationsWindow,
+    CommonExtendedNegotiation,
+    ExtendedNegotiation,
+    RoleSelection,
+    UserIdentityAC,
+    UserInformation,
+)
 
 from .stage import PLAIN, BackEnd, certificate, offered, outcome, presenter
 
@@ -448,8 +455,13 @@ def test_nothing_that_the_gate_gives_out_shows_a_secret(clock):
 
 def test_stripped_keeps_everything_but_credentials():
     other = ExtendedNegotiation("1.2.3", b"?")
-    shown = replace(PASSCODE, extended_negotiations=(other, *bearing().extended_negotiations))
-    assert stripped(shown) == replace(PLAIN, extended_negotiations=(other,))
+    kept = UserInformation(
+        16384, "1.2.3.99", "A_PEER", AsynchronousOperationsWindow(2, 3), (RoleSelection("1.2.3", True, True),),
+        (other,), (CommonExtendedNegotiation("1.2.3", "1.2.4"),), None, UserIdentityAC(b"!"),
+    )  # fmt: skip
+    shown = replace(kept, user_identity=PASSCODE.user_identity,
+                    extended_negotiations=(other, *bearing().extended_negotiations))  # fmt: skip
+    assert stripped(shown) == kept
 
 
 # Guessing -------------------------------------------------------------------------------------------------------------
