@@ -6,6 +6,7 @@ No event holds patient data or a secret.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import time
 from typing import TypeAlias
 
 from twisted.logger import Logger, LogLevel
@@ -141,7 +142,10 @@ class AssociationLog:
                 self._line(level, line, fields)
 
     def _line(self, level: str, line: str, fields: dict[str, object]) -> None:
-        log.emit(_LEVELS[level], line, **fields)
+        """Hand an event to Twisted as its `emit` does, which sorts all levels for each to see whether ours is one."""
+        fields |= {"log_logger": log, "log_level": _LEVELS[level], "log_namespace": log.namespace, "log_source": None}
+        fields |= {"log_format": line, "log_time": time()}
+        log.observer(fields)
 
 
 log = Logger(namespace="dimsetls.association")
