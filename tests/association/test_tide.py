@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 from dimsetls.association.tide import Tide
 
 
@@ -33,3 +36,21 @@ def test_without_a_word_it_is_the_c_library_that_is_told():
     tide.stands_at(1000)
     tide.stands_at(0)
     tide.stands_at(0)
+
+
+def test_what_refers_to_itself_is_gone_before_memory_is_given_back():
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+    left: weakref.ref[Left] = weakref.ref(Left())
+    were_there: list[bool] = []
+    gc.disable()
+    try:
+        tide = Tide(lambda pad: were_there.append(left() is not None))
+        tide.stands_at(1000)
+        assert left() is not None
+        tide.stands_at(250)
+    finally:
+        gc.enable()
+    assert were_there == [False]
