@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..codes import CommandField, Priority
 from ..errors import LocalProtocolError, RemoteProtocolError
@@ -322,12 +322,8 @@ def read_message(kind: type[_T], command: CommandSet) -> _T:
 
     Raises `MissingElement` where a mandatory element is absent, `InvalidElement` where one has the wrong length.
     """
-    elements, types, defaults = _forms.get(kind) or _forms_of(kind)
-    found = [*map(command.get, elements, defaults)]
-    if MISSING not in found and "" not in found and all(map(isinstance, found, types)):  # as nearly always
-        return kind(*found)
     values: list[object] = []
-    for element, (of, _), default in zip(elements, types, defaults, strict=True):
+    for element, of, default in _forms.get(kind) or _forms_of(kind):
         value = command.get(element)
         if isinstance(value, of) and (value or value == 0):
             values.append(value)
@@ -338,15 +334,11 @@ def read_message(kind: type[_T], command: CommandSet) -> _T:
     return kind(*values)
 
 
-def _forms_of(kind: type[Any]) -> _Forms:
-    """Of the fields of a class of messages the elements, the types of values, and what each is without; or MISSING."""
-    each = elements_of(kind)
-    defaults = tuple(MISSING if is_mandatory else field.default
-                     for field, (_, _, is_mandatory) in zip(fields(kind), each, strict=True))  # fmt: skip
-    _forms[kind] = forms = (
-        tuple(int(element) for _, element, _ in each),
-        tuple((_TYPES[element], type(default)) for (_, element, _), default in zip(each, defaults, strict=True)),
-        defaults,
+def _forms_of(kind: type[Any]) -> tuple[tuple[int, type[Value], object], ...]:
+    """Each field of a class of messages: its element, the type of its value, and what it is without; or MISSING."""
+    _forms[kind] = forms = tuple(
+        (int(element), _TYPES[element], MISSING if is_mandatory else field.default)
+        for field, (_, element, is_mandatory) in zip(fields(kind), elements_of(kind), strict=True)
     )
     return forms
 
@@ -361,8 +353,7 @@ def elements_of(kind: type[Any]) -> tuple[tuple[str, Element, bool], ...]:
 
 
 _elements: dict[type, tuple[tuple[str, Element, bool], ...]] = {}
-_Forms: TypeAlias = tuple[tuple[int, ...], tuple[tuple[type[Value], type], ...], tuple[object, ...]]
-_forms: dict[type, _Forms] = {}
+_forms: dict[type, tuple[tuple[int, type[Value], object], ...]] = {}
 _EMPTY: tuple[object, ...] = (None, "", ())
 _TYPES: dict[Element, type[Value]] = {
     each: str if each in TEXT_ELEMENTS else tuple if each in AT_ELEMENTS else int for each in Element

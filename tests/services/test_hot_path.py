@@ -39,11 +39,11 @@ LINES_TWO_PDUS_OVER_TLS = 126
 """From the network to the disk, where our own TLS hands on as one piece what one read of a socket brought."""
 LINES_A_PDU_OVER_TLS = 25
 """Of them, for each of the two, those that are not the TLS layer's: that has some for each record."""
-LINES_A_C_ECHO = 214
+LINES_A_C_ECHO = 221
 """From the request to its response, without TLS."""
-LINES_A_C_ECHO_OVER_TLS = 287
+LINES_A_C_ECHO_OVER_TLS = 294
 """From what the network brought to what it takes, with our own TLS."""
-LINES_A_SMALL_C_STORE = {FLAT: 455, BY_SERIES: 542}
+LINES_A_SMALL_C_STORE = {FLAT: 480, BY_SERIES: 567}
 """The same for an instance of one PDU, by layout: the file, its name and the response among them."""
 SERIES = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0" b"\x20\x00\x0e\x00UI\x08\x001.2.3.4\0" b"\x20\x00\x13\x00IS\x02\x001 "
 """The start of a data set: all that any layout needs."""
