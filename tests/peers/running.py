@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -189,9 +190,16 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now, and that the system gives to nobody who asks for any."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", next(_ports))) as server:
+            return int(server.getsockname()[1])
+
+
+_GIVEN = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+"""The first port that the system gives to who asks for any."""
+
+_ports = cycle(range(10_000 + os.getpid() % 10_000, _GIVEN) or [0])
 
 
 def answers(port: int) -> bool:
