@@ -112,15 +112,6 @@ class Evidence:
         """Whether the peer said that it sends no more, so that nothing can be missing."""
         return any(alert.number == CLOSE_NOTIFY and not alert.sent for alert in self.alerts)
 
-    @property
-    def is_uneventful(self) -> bool:
-        """Whether there was a handshake, and nothing else to tell of."""
-        if not self.handshake_completed or self.refusals or self.status_refusal is not None:
-            return False
-        if self.name_mismatch or self.rule_mismatch or self.unreadable:
-            return False
-        return all(alert.level != FATAL for alert in self.alerts)
-
 
 class ObservedConnection(SSL.Connection):
     """An SSL connection over memory BIOs that carries its evidence.

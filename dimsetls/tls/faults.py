@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
-from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from .conditions import ALERTS, BY_REASON, CONDITIONS, FaultClass
@@ -96,18 +95,12 @@ class TransportFault:
         return cls(row.reason, row.name, row.fault_class, row.sentence, alert, detail)
 
 
-_IN_ORDER = TransportFault.named("closed-unreleased", detail=str(CONNECTION_DONE))
-"""How nearly all associations end, and nobody looks at it: made once."""
-
-
 def classify(failure: Failure | None, evidence: Evidence | None) -> TransportFault:
     """Why the connection was lost: `failure` is connectionLost's reason, `evidence` what connectionMade found.
 
     Call it for ends that nobody asked for; what our own timers and checks ended, they name themselves.
     """
     error = failure.value if failure is not None else None
-    if error is CONNECTION_DONE and evidence is not None and evidence.is_uneventful:
-        return _IN_ORDER
     if evidence is None:
         return TransportFault.named(_without_tls(error), detail=_printable(_text(error)))
     alert = _fatal_alert(error, evidence)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,12 +8,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL._util import lib
 from twisted.internet import error
-from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from dimsetls.tls.conditions import CONDITIONS, FaultClass
-from dimsetls.tls.evidence import Alert, Evidence, Refusal, StatusRefusal
-from dimsetls.tls.faults import _IN_ORDER, TransportFault, classify, handshake_timeout
+from dimsetls.tls.evidence import Alert, Evidence, Refusal
+from dimsetls.tls.faults import TransportFault, classify, handshake_timeout
 from dimsetls.tls.policy import TLSVersion
 
 SENT_FATAL, RECEIVED_FATAL = (lambda n: Alert(True, 2, n)), (lambda n: Alert(False, 2, n))
@@ -81,19 +79,6 @@ def test_an_alert_read_before_the_end_of_file_explains_it():
 def test_an_orderly_close(failure):
     assert judged(failure, evidence(Alert(False, 1, 0))) == "closed-unreleased"
     assert judged(failure, evidence(done=False)) == "closed-in-handshake"
-
-
-@pytest.mark.parametrize("seen", [
-    evidence(), evidence(Alert(False, 1, 0), Alert(True, 1, 0)), evidence(done=False), evidence(code=10),
-    evidence(SENT_FATAL(40)), evidence(Alert(False, 1, 0), RECEIVED_FATAL(48)), evidence(renegotiations=1),
-    evidence(first=b"GET /", done=False), replace(evidence(), name_mismatch="another's"),
-    replace(evidence(), rule_mismatch="another's"), replace(evidence(), unreadable="no DER"),
-    replace(evidence(), status_refusal=StatusRefusal("certificate-status-missing", "none came")),
-])
-def test_the_usual_end_is_found_at_once_and_no_other_is_taken_for_it(seen):
-    told = classify(Failure(CONNECTION_DONE), seen)
-    assert told == classify(Failure(error.ConnectionDone(*CONNECTION_DONE.args)), seen)
-    assert (told is _IN_ORDER) == (told.name == "closed-unreleased")
 
 
 def test_nothing_is_missing_after_a_close_notify_however_the_stream_then_ends():
