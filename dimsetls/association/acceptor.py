@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -326,27 +326,14 @@ class Acceptor:
         kept = stripped(offered)
         is_there = kept is not offered
         if is_there:
-            request = AssociateRQ(
-                request.called_ae_title, request.calling_ae_title, request.application_context,
-                request.presentation_contexts, kept, request.protocol_version, request.echoed,
-            )  # fmt: skip
+            request = replace(request, user_information=kept)
         if entity.gate is None:
             note = "a user identity came, and none is checked here" if is_there else ""
             self._accept(Admission(note=note), request, entity, presenter)
             return
-        try:
-            admission = start(entity.gate.admit(offered, presenter))
-        except Exception:
-            admission = fail()
-        if isinstance(admission, Deferred):
-            self._checking = admission
-            admission.addCallbacks(self._accept, self._not_identified, (request, entity, presenter))
-            admission.addErrback(self._cannot_accept)
-            return
-        try:
-            self._accept(admission, request, entity, presenter)
-        except Exception:
-            self._cannot_accept(Failure())
+        self._checking = checking = maybeDeferred(start, entity.gate.admit(offered, presenter))
+        checking.addCallbacks(self._accept, self._not_identified, (request, entity, presenter))
+        checking.addErrback(self._cannot_accept)
 
     def _not_identified(self, failure: Failure) -> None:
         failure.trap(IdentityError, CancelledError)

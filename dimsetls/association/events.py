@@ -143,9 +143,10 @@ class AssociationLog:
 
     def _line(self, level: str, line: str, fields: dict[str, object]) -> None:
         """Hand an event to Twisted as its `emit` does, which sorts all levels for each to see whether ours is one."""
-        fields |= {"log_logger": log, "log_level": _LEVELS[level], "log_namespace": log.namespace, "log_source": None}
-        fields |= {"log_format": line, "log_time": time()}
-        log.observer(fields)
+        log.observer(fields | {
+            "log_logger": log, "log_level": _LEVELS[level], "log_namespace": log.namespace, "log_source": None,
+            "log_format": line, "log_time": time(),
+        })  # fmt: skip
 
 
 log = Logger(namespace="dimsetls.association")

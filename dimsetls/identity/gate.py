@@ -383,8 +383,4 @@ def stripped(offered: UserInformation) -> UserInformation:
     if not _shows(offered):
         return offered
     kept = tuple(item for item in offered.extended_negotiations if item.sop_class_uid != BEARER_TOKEN)
-    return UserInformation(
-        offered.maximum_length, offered.implementation_class_uid, offered.implementation_version_name,
-        offered.asynchronous_operations_window, offered.role_selections, kept, offered.common_extended_negotiations,
-        user_identity_response=offered.user_identity_response,
-    )  # fmt: skip
+    return replace(offered, user_identity=None, extended_negotiations=kept)
