@@ -85,11 +85,10 @@ class MessageAssembler:
             self._sink, self._context_id = None, _BETWEEN_MESSAGES
             sink.end()
             return
-        command = bytes(self._command)
-        self._command.clear()
+        command, self._command = self._command, bytearray()
         self._take_command(self._context_id, command)
 
-    def _take_command(self, context_id: int, data: bytes) -> None:
+    def _take_command(self, context_id: int, data: bytes | bytearray) -> None:
         command = read_command(data)
         has_data_set = number(command, _COMMAND_DATA_SET_TYPE) != NO_DATA_SET
         self._context_id = context_id if has_data_set else _BETWEEN_MESSAGES
